@@ -1,0 +1,36 @@
+# The thin door for developers; meson does the work. `make help` lists the targets.
+.PHONY: help deps build check test bench bare fmt docs install clean
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+deps: ## install the packages for building and testing (needs root)
+	. ./tools/setup.sh && need_packages $$TEST_PACKAGES
+
+build: ## leaves build/subpay
+	. ./tools/setup.sh && build_into build
+
+check: build ## the quick tier: rules, unit, contract, 1,000 simulated worlds; on every change
+	meson test -C build --print-errorlogs
+
+test: ## everything: ./test
+	./test
+
+bench: build ## the two ratios, short; written to bench/results
+	/usr/bin/python3 bench/run.py
+
+bare: ## both commands in a bare Debian 12 root (needs root and debootstrap)
+	tools/bare-machine.sh
+
+fmt: ## clang-format over our own sources
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+docs: build ## regenerate .env.example and docs/configuration.md
+	build/subpay config --env-example >.env.example
+	build/subpay config --markdown >docs/configuration.md
+
+install: build ## into the prefix of the build folder
+	meson install -C build
+
+clean: ## forget the build
+	rm -rf build build-asan build-tsan

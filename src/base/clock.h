@@ -1,0 +1,32 @@
+/* clock.h: time is passed in, never asked for.
+ *
+ * All times are int64 microseconds. `wall_us` counts from 1970-01-01T00:00:00Z and may step in
+ * either direction; `boot_us` never steps and counts time asleep (CLOCK_BOOTTIME). The simulated
+ * world has its own clock. Any thread may read the real one. */
+#ifndef SUBPAY_BASE_CLOCK_H
+#define SUBPAY_BASE_CLOCK_H
+
+#include <stdint.h>
+
+#define US_PER_MS INT64_C(1000)
+#define US_PER_S INT64_C(1000000)
+#define US_PER_DAY (INT64_C(86400) * US_PER_S)
+#define TIME_NEVER INT64_MAX
+
+struct clock {
+    int64_t (*wall_us)(struct clock *);
+    int64_t (*boot_us)(struct clock *);
+};
+
+struct clock *clock_real(void);
+
+static inline int64_t clock_wall_us(struct clock *c)
+{
+    return c->wall_us(c);
+}
+static inline int64_t clock_boot_us(struct clock *c)
+{
+    return c->boot_us(c);
+}
+
+#endif

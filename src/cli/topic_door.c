@@ -1,0 +1,353 @@
+#include "cli/topic_door.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/json.h"
+#include "cli/cli.h"
+#include "http/client.h"
+#include "services/control.h"
+
+#define DOOR_TRIES 50 /* a process that starts or ends gets five seconds */
+#define DOOR_PAUSE_MS 100
+#define DOOR_TIMEOUT_MS 60000
+#define DOOR_ANSWER_MAX 16384
+#define TOPICS_BYTES_MAX (2 * LOCAL_QUEUE_TOPICS_MAX * sizeof(struct queue_topic))
+#define PATH_BYTES 4096
+
+/* ---- reading ---- */
+
+bool topic_reader_open(struct topic_reader *r, const char *data_dir)
+{
+    char path[PATH_BYTES], why[256] = "";
+    *r = (struct topic_reader){0};
+    embedded_path(data_dir, path, sizeof path);
+    enum err err = db_open(&r->db, path, DB_READ, why, sizeof why);
+    if (err == ERR_OK)
+        err = local_queue_open(&r->queue, NULL, r->db);
+    if (err == ERR_OK)
+        return true;
+    if (err == ERR_NOT_FOUND)
+        (void)cli_failed("DATA_DIR=%s has no queue yet: `subpay run` or `subpay topic create` "
+                         "makes it",
+                         data_dir);
+    else
+        (void)cli_failed("%s: %s %s", path, err_text(err), why);
+    topic_reader_close(r);
+    return false;
+}
+
+void topic_reader_close(struct topic_reader *r)
+{
+    queue_close(r->queue);
+    db_close(r->db);
+    *r = (struct topic_reader){0};
+}
+
+static void say_unknown(const char *topic, const struct queue_topic *topics, size_t count)
+{
+    struct str names;
+    str_init(&names, 4096);
+    for (size_t i = 0; i < count && !names.failed; i++)
+        str_addf(&names, "%s%s", i > 0 ? ", " : "", topics[i].topic);
+    if (count > 0)
+        (void)cli_failed("there is no topic %s; there are: %s", topic, names.data);
+    else
+        (void)cli_failed("there is no topic %s; there are none yet", topic);
+    str_release(&names);
+}
+
+bool topic_reader_knows(struct topic_reader *r, const char *topic)
+{
+    struct arena arena;
+    struct queue_topic *topics = NULL;
+    size_t count = 0;
+    bool known = false;
+    arena_init(&arena, TOPICS_BYTES_MAX);
+    enum err err = queue_topics(r->queue, &arena, &topics, &count);
+    for (size_t i = 0; i < count && !known; i++)
+        known = strcmp(topics[i].topic, topic) == 0;
+    if (err != ERR_OK)
+        (void)cli_failed("reading the topics: %s: %s", err_text(err), queue_why(r->queue));
+    else if (!known)
+        say_unknown(topic, topics, count);
+    arena_release(&arena);
+    return known;
+}
+
+/* ---- writing: the file itself ---- */
+
+static void own_close(struct door *d)
+{
+    ledger_close(d->ledger);
+    queue_close(d->queue);
+    if (d->reader)
+        embedded_reader_close(d->embedded, d->reader);
+    local_queue_hub_close(d->hub);
+    embedded_close(d->embedded);
+    d->ledger = NULL;
+    d->queue = NULL;
+    d->reader = NULL;
+    d->hub = NULL;
+    d->embedded = NULL;
+}
+
+/* A file that was made just now comes with the topics of the configuration, as when `run` makes it. */
+static enum err own_first_topics(struct door *d)
+{
+    struct arena arena;
+    struct queue_topic *topics = NULL;
+    size_t count = 0;
+    arena_init(&arena, TOPICS_BYTES_MAX);
+    enum err err = queue_topics(d->queue, &arena, &topics, &count);
+    arena_release(&arena);
+    if (err != ERR_OK || count > 0)
+        return err;
+    char rejected[QUEUE_TOPIC_MAX + 1];
+    int len = snprintf(rejected, sizeof rejected, "%s.rejected", d->config->topic);
+    err = queue_create(d->queue, d->config->topic, 1);
+    if (err == ERR_OK && len > 0 && (size_t)len < sizeof rejected)
+        err = queue_create(d->queue, rejected, 1);
+    return err;
+}
+
+/* ERR_LOCKED: somebody else holds it. */
+static enum err own_open(struct door *d)
+{
+    d->why[0] = '\0';
+    enum err err = embedded_open(&d->embedded, d->config->data_dir, clock_real(), random_real(),
+                                 d->why, sizeof d->why);
+    if (err != ERR_OK) {
+        d->embedded = NULL;
+        return err;
+    }
+    err = embedded_reader(d->embedded, &d->reader);
+    if (err == ERR_OK)
+        err = local_queue_hub_open(&d->hub, embedded_writer(d->embedded), clock_real(),
+                                   random_real());
+    if (err == ERR_OK)
+        err = local_queue_open(&d->queue, d->hub, d->reader);
+    if (err == ERR_OK)
+        err = embedded_ledger(d->embedded, &d->ledger);
+    if (err == ERR_OK)
+        err = own_first_topics(d);
+    if (err != ERR_OK) {
+        (void)snprintf(d->why, sizeof d->why, "%s", err_text(err));
+        own_close(d);
+    }
+    return err;
+}
+
+static enum err own_failed(struct door *d, enum err err, const char *why)
+{
+    if (err != ERR_OK)
+        (void)snprintf(d->why, sizeof d->why, "%s", why && *why ? why : err_text(err));
+    return err;
+}
+
+static enum err own_rewind(struct door *d, const char *topic, int32_t partition, int64_t to)
+{
+    struct queue_log log;
+    enum err err = queue_log(d->queue, topic, partition, &log);
+    if (err != ERR_OK)
+        return own_failed(d, err, queue_why(d->queue));
+    int64_t next = to == DOOR_BEGINNING ? log.first : to;
+    if (next < log.first || next > log.next) {
+        (void)snprintf(d->why, sizeof d->why,
+                       "to: the log begins at %lld and its next record will be %lld",
+                       (long long)log.first, (long long)log.next);
+        return ERR_INVALID;
+    }
+    return own_failed(d, ledger_rewind(d->ledger, topic, partition, next), ledger_why(d->ledger));
+}
+
+/* ---- writing: through the process that holds the file ---- */
+
+struct answer {
+    struct door *door;
+    enum err err;
+    bool again; /* nothing was sent: nobody listens (yet, or any more) */
+};
+
+static enum err err_of_status(int status)
+{
+    switch (status) {
+    case 200:
+        return ERR_OK;
+    case 404:
+        return ERR_NOT_FOUND;
+    case 409:
+        return ERR_CONFLICT;
+    case 400:
+    case 405:
+    case 413:
+    case 422:
+        return ERR_INVALID;
+    default:
+        return ERR_BUSY;
+    }
+}
+
+static void answer_take(void *ctx, uint64_t token, const struct http_outcome *outcome)
+{
+    struct answer *a = ctx;
+    (void)token;
+    if (outcome->status == 0) {
+        a->again = !outcome->maybe_sent;
+        a->err = outcome->maybe_sent ? ERR_IO : ERR_UNREACHABLE;
+        (void)snprintf(a->door->why, sizeof a->door->why, "%s", outcome->note ? outcome->note : "");
+        return;
+    }
+    a->err = err_of_status(outcome->status);
+    if (a->err == ERR_OK)
+        return;
+    struct json *problem = json_parse(outcome->body, outcome->body_len, NULL, 0);
+    const char *detail = json_text(json_member(problem, "detail"));
+    (void)snprintf(a->door->why, sizeof a->door->why, "%s", detail ? detail : err_text(a->err));
+    json_free(problem);
+}
+
+struct request_out {
+    const char *method, *topic, *behind; /* path: /topics/TOPIC/behind */
+    const char *type;
+    const struct str *body;
+};
+
+static enum err remote_call(struct door *d, const struct request_out *r, bool *again)
+{
+    char path[PATH_BYTES], url[QUEUE_TOPIC_MAX + 64], type[64];
+    int len = snprintf(path, sizeof path, "%s/%s", d->config->data_dir, CONTROL_SOCKET);
+    if (len < 0 || (size_t)len >= sizeof path)
+        return ERR_INVALID;
+    (void)snprintf(url, sizeof url, "http://localhost/topics/%s%s", r->topic, r->behind);
+    (void)snprintf(type, sizeof type, "Content-Type: %s", r->type);
+    const struct http_call_out call = {
+        .method = r->method,
+        .url = url,
+        .unix_socket = path,
+        .headers = {type},
+        .body = r->body->data,
+        .body_len = r->body->len,
+        .timeout_ms = DOOR_TIMEOUT_MS,
+        .answer_max = DOOR_ANSWER_MAX,
+    };
+    struct answer a = {.door = d, .err = ERR_BUG};
+    enum err err = r->body->failed ? ERR_NO_MEMORY : http_call_once(&call, answer_take, &a);
+    *again = err == ERR_OK && a.again;
+    return own_failed(d, err, NULL) == ERR_OK ? a.err : err;
+}
+
+static void pause_a_little(void)
+{
+    const struct timespec pause = {.tv_nsec = DOOR_PAUSE_MS * INT64_C(1000000)};
+    (void)nanosleep(&pause, NULL);
+}
+
+/* Until it is answered. ERR_OK with d->embedded set: the holder has gone, and the file is ours now. */
+static enum err remote_until_answered(struct door *d, const struct request_out *r, bool *ours)
+{
+    bool again = true;
+    enum err err = ERR_UNREACHABLE;
+    *ours = false;
+    for (int i = 0; i < DOOR_TRIES && again; i++) {
+        if (i > 0)
+            pause_a_little();
+        if (embedded_holder(d->config->data_dir) == 0) {
+            err = own_open(d);
+            *ours = err == ERR_OK;
+            if (err != ERR_LOCKED)
+                return err;
+        }
+        err = remote_call(d, r, &again);
+    }
+    if (again) {
+        char note[128];
+        (void)snprintf(note, sizeof note, "%.100s", d->why);
+        (void)snprintf(d->why, sizeof d->why,
+                       "process %ld holds DATA_DIR=%.200s but does not listen on %s there: %s",
+                       (long)embedded_holder(d->config->data_dir), d->config->data_dir,
+                       CONTROL_SOCKET, note);
+    }
+    return err;
+}
+
+bool door_open(struct door *d, const struct config *config)
+{
+    *d = (struct door){.config = config};
+    if (embedded_holder(config->data_dir) != 0)
+        return true;
+    enum err err = own_open(d);
+    if (err == ERR_OK || err == ERR_LOCKED)
+        return true;
+    (void)cli_failed("DATA_DIR=%s: %s: %s", config->data_dir, err_text(err), d->why);
+    return false;
+}
+
+void door_close(struct door *d)
+{
+    if (d->embedded)
+        own_close(d);
+}
+
+enum err door_append(struct door *d, const struct queue_message *messages, size_t count)
+{
+    bool ours = d->embedded != NULL;
+    enum err err = ERR_OK;
+    if (!ours) {
+        struct str body;
+        str_init(&body, CONTROL_BODY_MAX);
+        for (size_t i = 0; i < count; i++)
+            control_frame_add(&body, &messages[i]);
+        const struct request_out r = {"POST", messages[0].topic, "/records",
+                                      "application/octet-stream", &body};
+        err = remote_until_answered(d, &r, &ours);
+        str_release(&body);
+    }
+    if (!ours || err != ERR_OK)
+        return err;
+    err = local_queue_append(d->queue, messages, count);
+    return own_failed(d, err == ERR_CORRUPT ? ERR_IO : err, queue_why(d->queue));
+}
+
+enum err door_create(struct door *d, const char *topic, int32_t partitions)
+{
+    bool ours = d->embedded != NULL;
+    enum err err = ERR_OK;
+    if (!ours) {
+        struct str body;
+        str_init(&body, 256);
+        json_open(&body, '{');
+        json_put_i64(&body, "partitions", partitions);
+        json_close(&body, '}');
+        const struct request_out r = {"PUT", topic, "", "application/json", &body};
+        err = remote_until_answered(d, &r, &ours);
+        str_release(&body);
+    }
+    if (!ours || err != ERR_OK)
+        return err;
+    return own_failed(d, queue_create(d->queue, topic, partitions), queue_why(d->queue));
+}
+
+enum err door_rewind(struct door *d, const char *topic, int32_t partition, int64_t to)
+{
+    bool ours = d->embedded != NULL;
+    enum err err = ERR_OK;
+    if (!ours) {
+        struct str body;
+        str_init(&body, 256);
+        json_open(&body, '{');
+        json_put_i64(&body, "partition", partition);
+        if (to == DOOR_BEGINNING)
+            json_put_text(&body, "to", "beginning");
+        else
+            json_put_i64(&body, "to", to);
+        json_close(&body, '}');
+        const struct request_out r = {"POST", topic, "/rewind", "application/json", &body};
+        err = remote_until_answered(d, &r, &ours);
+        str_release(&body);
+    }
+    if (!ours || err != ERR_OK)
+        return err;
+    return own_rewind(d, topic, partition, to);
+}

@@ -1,0 +1,46 @@
+/* topic_door.h: how `subpay topic` reaches the embedded file.
+ *
+ * Reading goes beside whoever writes (mode=ro). Writing goes through DATA_DIR/control.sock when a process holds
+ * the file, else the door takes the lock and opens the file itself; it changes from one to the other when
+ * that process comes or goes between two calls. One thread. */
+#ifndef SUBPAY_CLI_TOPIC_DOOR_H
+#define SUBPAY_CLI_TOPIC_DOOR_H
+
+#include "base/config.h"
+#include "ledger/embedded.h"
+#include "queue/local.h"
+
+#define DOOR_BEGINNING INT64_C(-1) /* the oldest record that is kept */
+
+/* ---- reading ---- */
+
+struct topic_reader {
+    struct db *db;
+    struct queue *queue;
+};
+/* false after it printed why. */
+bool topic_reader_open(struct topic_reader *r, const char *data_dir);
+void topic_reader_close(struct topic_reader *r);
+/* false after it printed that there is no such topic, and which there are. */
+bool topic_reader_knows(struct topic_reader *r, const char *topic);
+
+/* ---- writing ---- */
+
+struct door {
+    const struct config *config;
+    struct embedded *embedded; /* NULL: through the control socket */
+    struct local_queue_hub *hub;
+    struct db *reader;
+    struct queue *queue;
+    struct ledger *ledger;
+    char why[512]; /* of the last failure */
+};
+/* false after it printed why. */
+bool door_open(struct door *d, const struct config *config);
+void door_close(struct door *d);
+/* OK: all durable. ERR_IO: not known; any other error: none was taken. door->why says more. */
+enum err door_append(struct door *d, const struct queue_message *messages, size_t count) MUST_CHECK;
+enum err door_create(struct door *d, const char *topic, int32_t partitions) MUST_CHECK;
+enum err door_rewind(struct door *d, const char *topic, int32_t partition, int64_t to) MUST_CHECK;
+
+#endif

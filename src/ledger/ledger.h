@@ -1,0 +1,182 @@
+/* ledger.h: where money moves. The write side of the store: ten verbs in the words of the trade.
+ *
+ * Purpose: the state of every request and the lock under which it changes. One account row per user is that
+ * lock and the work list; a verb takes accounts first, then reads, asks billing/ to decide, and writes, in
+ * one transaction. Each verb is durable when it returns OK and has done nothing otherwise; each may be
+ * repeated after any crash. Statuses move only here, and every move leaves a row in `events`.
+ *
+ * Owner: a handle is opened once per service and closed by it. Results live in the arena that is passed in.
+ * Threads: one handle, one thread at a time; handles of one store may be used side by side. Verbs block.
+ * Errors: retriable ones (err_retriable) mean "call again later"; ledger_why says more for the operator.
+ * Time: the store has its own clock (the database's; for SQLite the clock given at open), so no verb has `now`.
+ * Drivers: sqlite_ledger.c (embedded); the front file ledger.c checks arguments and results for all drivers. */
+#ifndef SUBPAY_LEDGER_LEDGER_H
+#define SUBPAY_LEDGER_LEDGER_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/uuid.h"
+#include "billing/decide.h"
+#include "billing/request.h"
+
+#define LEDGER_BATCH_MAX 10000     /* records, facts, … in one call */
+#define LEDGER_CLAIM_MAX 1000      /* users in one claim */
+#define LEDGER_TOPIC_MAX 249       /* bytes of a topic's name */
+#define LEDGER_LOG_ID_MAX 80       /* bytes of a log's identity */
+#define LEDGER_INSTANCE_MAX 80     /* bytes of a processing's instance id */
+#define LEDGER_EXTERNAL_ID_MAX 255 /* bytes of the processing's own transaction id */
+#define LEDGER_NOTE_MAX 255        /* bytes of an operator's text: last error, evidence */
+
+struct ledger {
+    const struct ledger_ops *ops; /* ledger_driver.h */
+};
+
+/* ---- append: saver → new ---- */
+
+/* Up to where a log has been taken. `next` = the first offset that was not. */
+struct ledger_position {
+    char topic[LEDGER_TOPIC_MAX + 1];
+    int32_t partition, partitions; /* partitions: how many the topic had */
+    int64_t next;
+    char log_id[LEDGER_LOG_ID_MAX + 1]; /* cluster id, or the embedded log's own */
+    uint64_t checksum;                  /* of the last record taken; 0: none */
+};
+
+enum append_verdict { APPEND_STORED, APPEND_REPEATED, APPEND_REFUSED };
+struct ledger_record {
+    struct request request;
+    int64_t recorded_at_us;      /* the record's timestamp, REQUEST_NO_TIME when it has none */
+    enum append_verdict verdict; /* out */
+    enum reject reject;          /* out with APPEND_REFUSED: no_price or id_conflict */
+};
+
+/* Stores every request once, priced (rule 7), and moves the position from `from` to `to`, in one transaction.
+ * seq follows the order of `records`. ERR_MOVED: the position is not `from` (another saver; from->next 0 with
+ * an empty log_id = there was none). ERR_REFUSED: some verdicts are APPEND_REFUSED and nothing was
+ * stored: put those where they belong and call again without them. requested_at_us = REQUEST_NO_TIME takes
+ * the storing time. count may be 0: only the position moves. */
+enum err ledger_append(struct ledger *l, struct ledger_record *records, size_t count,
+                       const struct ledger_position *from,
+                       const struct ledger_position *to) MUST_CHECK;
+/* ERR_NOT_FOUND before the first append of that partition. */
+enum err ledger_position(struct ledger *l, const char *topic, int32_t partition,
+                         struct ledger_position *out) MUST_CHECK;
+/* Sets `next` (topic rewind); running savers notice by ERR_MOVED. log_id and checksum are forgotten. */
+enum err ledger_rewind(struct ledger *l, const char *topic, int32_t partition,
+                       int64_t next) MUST_CHECK;
+
+/* ---- claim, due, settle, defer: processor ---- */
+
+/* A payment in_processing, as it was or will be sent. Bytes live in the arena. */
+struct attempt {
+    int64_t seq;
+    struct uuid payment_id, user_id; /* payment_id is the key */
+    enum payment_type payment_type;
+    struct money money;
+    const char *body; /* stored in the claim, byte for byte */
+    size_t body_len;
+    int64_t age_us; /* since the claim, by the store's clock, when this was read; never below 0 */
+    int32_t tries;  /* calls that ended without an answer so far */
+    bool ask_only;  /* a repeat was refused (409, 422): never send again */
+};
+
+struct ledger_claim {
+    struct decide_limits limits;
+    size_t users_max;         /* 1..LEDGER_CLAIM_MAX */
+    int64_t lease_us;         /* when somebody else may ask about what is claimed here */
+    charge_encode_fn *encode; /* the gateway's body */
+    const char *instance_id;  /* of the processing, "" when it has none */
+};
+struct ledger_claimed {
+    struct attempt *attempts; /* to be sent now: the claim is durable */
+    size_t attempt_count;
+    size_t users, duplicated, closed; /* accounts looked at; payments that ended without a call */
+};
+/* Takes due users without a payment in flight, skips locked ones, and decides (rules 1, 3, 5, 9). Two
+ * statements in every driver: lock the accounts, then read their requests. users = users_max: there may be more.
+ * Claim, due and untold put a user whose stored rows are damaged off for five minutes, leave an alarm event, and go
+ * on with the others; ledger_why then says so although the verb returned OK. */
+enum err ledger_claim(struct ledger *l, const struct ledger_claim *claim, struct arena *arena,
+                      struct ledger_claimed *out) MUST_CHECK;
+/* Undecided payments whose next question is due, at most max; each is leased for lease_us. */
+enum err ledger_due(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,
+                    struct attempt **out, size_t *count) MUST_CHECK;
+
+/* A definite answer of the processing. */
+struct fact {
+    struct uuid payment_id;
+    enum payment_status outcome; /* accepted, decline or error */
+    enum reason reason;          /* with error: REASON_REFUSED, NOT_ANSWERED, SUPERSEDED, EXPIRED */
+    struct money money; /* what the answer said; checked against the payment: else ERR_BUG */
+    char processing_id[LEDGER_EXTERNAL_ID_MAX + 1];
+    enum settle_verdict {
+        SETTLE_DONE,        /* recorded now */
+        SETTLE_REPEATED,    /* the same answer was recorded before */
+        SETTLE_CONTRADICTS, /* another one was, or the payment is a duplicate: one alarm event per
+                               outcome is left, and what was recorded first stays (rule 6) */
+        SETTLE_UNKNOWN,     /* no such payment, or it is still new */
+    } verdict;              /* out */
+    size_t waiting_duplicated; /* out: requests that waited and became its duplicates (rule 2) */
+};
+/* Records answers whoever brings them: status, period (rules 4, 5), the requests that waited, account and
+ * events in one transaction. Never fails on a business rule. */
+enum err ledger_settle(struct ledger *l, struct fact *facts, size_t count) MUST_CHECK;
+
+/* No definite answer: when to ask again. Ignored for a payment that is settled by now. */
+struct deferral {
+    struct uuid payment_id;
+    int64_t pause_us;               /* 0: at once, by anybody */
+    bool no_answer;                 /* counts as a try; false: the call was never made (shutdown) */
+    bool ask_only;                  /* sticks once set */
+    char note[LEDGER_NOTE_MAX + 1]; /* what happened, for the operator */
+};
+enum err ledger_defer(struct ledger *l, const struct deferral *deferrals, size_t count) MUST_CHECK;
+
+/* ---- untold, told: notifier → completed ---- */
+
+struct telling {
+    int64_t seq;
+    struct uuid payment_id, user_id;
+    enum payment_type payment_type;
+    enum subscription_type subscription_type;
+    enum payment_status payment_status;
+    enum reason reason;
+    struct money money;    /* may be unknown for a refund that was closed */
+    int64_t expiration_us; /* of an accepted payment, else TIME_NEVER */
+};
+/* Processed payments that nobody has told the user about, at most max: of a user one at a time, the oldest. The user is
+ * leased for lease_us; the next one is due as soon as this one is told. */
+enum err ledger_untold(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,
+                       struct telling **out, size_t *count) MUST_CHECK;
+struct told {
+    struct uuid payment_id;
+    bool again; /* could not be handed over: try again after pause_us */
+    int64_t pause_us;
+    enum notification notification; /* unless again */
+};
+/* processed → completed. A payment that is completed already is left alone. */
+enum err ledger_told(struct ledger *l, const struct told *told, size_t count) MUST_CHECK;
+
+/* ---- for everybody ---- */
+
+/* What is owed, for metrics and for /health: one cheap read. */
+struct ledger_counts {
+    int64_t undecided, undecided_oldest_us, needing_decision, alarms;
+};
+enum err ledger_counts(struct ledger *l, struct ledger_counts *out) MUST_CHECK;
+/* Leases of a process that is surely dead end now. Only for a store with one owner (the embedded file, at
+ * start); elsewhere they run out. */
+enum err ledger_recover(struct ledger *l) MUST_CHECK;
+
+enum ledger_change {
+    LEDGER_CHANGE_STORED = 1,  /* there may be something to claim */
+    LEDGER_CHANGE_SETTLED = 2, /* there may be somebody to tell */
+    LEDGER_CHANGE_PAYMENT = 4, /* some payment looks different now (?wait=) */
+};
+/* fn is called after commits, from any thread, with a mask of ledger_change; it only shortens waits and
+ * may be lost. One watcher per handle; NULL removes it. */
+void ledger_watch(struct ledger *l, void (*fn)(void *ctx, unsigned changes), void *ctx);
+const char *ledger_why(const struct ledger *l);
+void ledger_close(struct ledger *l); /* NULL is fine */
+
+#endif

@@ -1,0 +1,9 @@
+DROP TABLE queue_records;
+DROP TABLE queue_topics;
+DROP TABLE positions;
+DROP TABLE events;
+DROP TABLE subscription_cost;
+DROP TABLE subscriptions;
+DROP TABLE attempts;
+DROP TABLE payments;
+DROP TABLE accounts;

@@ -1,0 +1,289 @@
+#include "services/processor.h"
+
+#include <stdlib.h>
+
+#include "services/processor_inside.h"
+
+static struct processor *processor_of(struct service *service)
+{
+    return (struct processor *)service;
+}
+
+/* The processing says who it is before anything is claimed; while it is silent, nothing is sent. */
+static void processor_ask_instance(struct processor *p, const struct env *env)
+{
+    const struct gateway_call call = {.verb = GATEWAY_INSTANCE};
+
+    if (p->instance_known || p->instance_asked || trouble_waits(&p->calling, env))
+        return;
+    enum err err = gateway_submit(p->gateway, &call);
+    if (err == ERR_OK)
+        p->instance_asked = true;
+    else
+        (void)trouble_note(&p->calling, env, PROCESSOR_NAME, "calling the processing", err, NULL);
+}
+
+/* Undecided payments whose next question is due. */
+static enum err processor_due(struct processor *p, const struct env *env)
+{
+    int64_t now_us = clock_boot_us(env->clock);
+    struct attempt *attempts = NULL;
+    size_t count = 0, max = processor_room(p, false);
+
+    if (now_us < p->due_boot_us || max == 0)
+        return ERR_OK;
+    arena_reset(&p->arena);
+    enum err err = ledger_due(p->ledger, max, p->settings.timeout_us + PROCESSOR_LEASE_SLACK_US,
+                              &p->arena, &attempts, &count);
+    if (err != ERR_OK)
+        return err;
+    now_us = clock_boot_us(env->clock);
+    for (size_t i = 0; i < count; i++)
+        if (processor_flight_of(p, &attempts[i].payment_id) == NULL)
+            processor_call(p, env, processor_flight(p, &attempts[i], now_us, false), &attempts[i]);
+    p->due_boot_us = count == max ? now_us : now_us + SERVICE_IDLE_US;
+    return ERR_OK;
+}
+
+/* One by one would cost a commit each: a full house lets some more go first. */
+static bool processor_wants_claim(const struct processor *p, size_t room)
+{
+    return !p->claim_full || room >= PROCESSOR_CLAIM_MIN;
+}
+
+static enum err processor_claim(struct processor *p, const struct env *env)
+{
+    int64_t now_us = clock_boot_us(env->clock);
+    size_t room = processor_room(p, true);
+    struct ledger_claimed claimed = {0};
+    const struct ledger_claim claim = {
+        .limits = p->settings.limits,
+        .users_max = room,
+        .lease_us = p->settings.timeout_us + PROCESSOR_LEASE_SLACK_US,
+        .encode = gateway_encode(p->gateway),
+        .instance_id = p->instance_id,
+    };
+
+    if (now_us < p->claim_boot_us || room == 0 || !processor_wants_claim(p, room))
+        return ERR_OK;
+    arena_reset(&p->arena);
+    enum err err = ledger_claim(p->ledger, &claim, &p->arena, &claimed);
+    if (err != ERR_OK)
+        return err;
+    now_us = clock_boot_us(env->clock);
+    for (size_t i = 0; i < claimed.attempt_count; i++)
+        processor_call(p, env, processor_flight(p, &claimed.attempts[i], now_us, true),
+                       &claimed.attempts[i]);
+    p->claim_full = claimed.users == claim.users_max;
+    p->claim_boot_us = p->claim_full ? now_us : now_us + SERVICE_IDLE_US;
+    return ERR_OK;
+}
+
+static void processor_new_work(struct processor *p, const struct env *env)
+{
+    if (p->fact_count > 0 || p->later_count > 0 || trouble_waits(&p->storing, env))
+        return; /* what is known comes first */
+    processor_ask_instance(p, env);
+    if (!p->instance_known)
+        return;
+    enum err err = processor_due(p, env);
+    if (err == ERR_OK)
+        err = processor_claim(p, env);
+    (void)trouble_note(&p->storing, env, PROCESSOR_NAME, "claiming", err, ledger_why(p->ledger));
+}
+
+static void processor_count(struct processor *p, const struct env *env)
+{
+    int64_t now_us = clock_boot_us(env->clock);
+    struct ledger_counts counts;
+
+    metric_set(p->silent, !p->instance_known);
+    if (now_us < p->counts_boot_us)
+        return;
+    p->counts_boot_us = now_us + SERVICE_IDLE_US;
+    if (ledger_counts(p->ledger, &counts) != ERR_OK)
+        return; /* the store's trouble is noted where something depends on it */
+    p->undecided_count = counts.undecided;
+    metric_set(p->undecided, counts.undecided);
+    metric_set(p->oldest_s, counts.undecided_oldest_us / US_PER_S);
+    metric_set(p->needing_decision, counts.needing_decision);
+    if (counts.alarms > metric_value(p->alarms))
+        metric_add(p->alarms, counts.alarms - metric_value(p->alarms));
+}
+
+static void processor_say_ready(struct processor *p)
+{
+    const char *unready = NULL;
+
+    if (p->instance_foreign)
+        unready = "processing: another instance answers while payments are undecided";
+    else if (p->storing.count > 0)
+        unready = "store: payments cannot be claimed or recorded";
+    atomic_store(&p->unready, unready);
+    atomic_store(&p->busy, p->calling_count + p->fact_count + p->later_count > 0);
+}
+
+static int64_t processor_next_step(struct processor *p, const struct env *env)
+{
+    int64_t now_us = clock_boot_us(env->clock), next_us = now_us + SERVICE_IDLE_US;
+
+    if (atomic_load(&p->draining)) {
+        if (p->calling_count > 0 && p->drain_until_us < next_us)
+            next_us = p->drain_until_us;
+    } else if (p->instance_known && p->fact_count + p->later_count == 0 &&
+               !trouble_waits(&p->storing, env)) {
+        size_t room = processor_room(p, true);
+        if (p->due_boot_us < next_us && processor_room(p, false) > 0)
+            next_us = p->due_boot_us;
+        if (p->claim_boot_us < next_us && room > 0 && processor_wants_claim(p, room))
+            next_us = p->claim_boot_us;
+    }
+    const struct trouble *waiting[] = {&p->storing, &p->calling};
+    for (size_t i = 0; i < sizeof waiting / sizeof waiting[0]; i++)
+        if (trouble_waits(waiting[i], env) && waiting[i]->until_boot_us < next_us)
+            next_us = waiting[i]->until_boot_us;
+    p->asked_boot_us = next_us;
+    return next_us;
+}
+
+static int64_t processor_step(struct service *service, const struct env *env)
+{
+    struct processor *p = processor_of(service);
+    bool woken = clock_boot_us(env->clock) < p->asked_boot_us;
+    size_t answers = processor_take(p, env);
+
+    /* Woken, and not by an answer: by somebody who knows that there is something to claim. */
+    if (atomic_exchange(&p->stored, false) || (woken && answers == 0))
+        p->claim_boot_us = 0;
+    processor_write(p, env);
+    if (atomic_load(&p->draining)) {
+        if (p->drain_until_us == 0)
+            p->drain_until_us = clock_boot_us(env->clock) + PROCESSOR_DRAIN_US;
+        if (p->calling_count > 0 && clock_boot_us(env->clock) >= p->drain_until_us) {
+            processor_cut(p, env);
+            processor_write(p, env);
+        }
+    } else {
+        processor_new_work(p, env);
+        processor_count(p, env);
+    }
+    processor_say_ready(p);
+    return processor_next_step(p, env);
+}
+
+static void processor_drain(struct service *service)
+{
+    struct processor *p = processor_of(service);
+
+    atomic_store(&p->busy, true); /* until a step has looked */
+    atomic_store(&p->draining, true);
+}
+
+static bool processor_drained(struct service *service)
+{
+    return !atomic_load(&processor_of(service)->busy);
+}
+
+static const char *processor_unready(struct service *service)
+{
+    return atomic_load(&processor_of(service)->unready);
+}
+
+static void processor_free(struct processor *p)
+{
+    arena_release(&p->arena);
+    free(p->flights);
+    free(p->facts);
+    free(p->deferrals);
+    free((void *)p->taken);
+    free(p->answers);
+    free(p);
+}
+
+static void processor_close(struct service *service)
+{
+    struct processor *p = processor_of(service);
+
+    gateway_watch(p->gateway, NULL, NULL);
+    ledger_watch(p->ledger, NULL, NULL);
+    gateway_close(p->gateway);
+    ledger_close(p->ledger);
+    processor_free(p);
+}
+
+static const struct service_ops PROCESSOR_OPS = {
+    .name = PROCESSOR_NAME,
+    .step = processor_step,
+    .drain = processor_drain,
+    .drained = processor_drained,
+    .unready = processor_unready,
+    .close = processor_close,
+};
+
+static void processor_changed(void *ctx, unsigned changes)
+{
+    struct processor *p = ctx;
+
+    if (!(changes & LEDGER_CHANGE_STORED))
+        return;
+    atomic_store(&p->stored, true);
+    if (p->wake.fn != NULL)
+        p->wake.fn(p->wake.ctx);
+}
+
+static void processor_add_metrics(struct processor *p, struct metrics *m)
+{
+    static const char *const LABELS[] = {
+        [GATEWAY_SUCCESS] = "result=\"success\"",     [GATEWAY_DECLINE] = "result=\"decline\"",
+        [GATEWAY_ERROR] = "result=\"error\"",         [GATEWAY_PENDING] = "result=\"pending\"",
+        [GATEWAY_NO_ANSWER] = "result=\"no_answer\"", [GATEWAY_NOT_SENT] = "result=\"not_sent\"",
+    };
+
+    for (size_t i = 0; i < sizeof LABELS / sizeof LABELS[0]; i++)
+        p->calls[i] = metrics_add(m, METRIC_COUNTER, "subpay_processing_calls_total",
+                                  "Calls of the processing by how they ended", LABELS[i]);
+    p->silent = metrics_add(m, METRIC_GAUGE, "subpay_processing_silent",
+                            "1 while the processing does not answer: nothing is sent", "");
+    p->undecided = metrics_add(m, METRIC_GAUGE, "subpay_payments_undecided",
+                               "Payments in_processing without a definite answer", "");
+    p->oldest_s = metrics_add(m, METRIC_GAUGE, "subpay_payments_undecided_oldest_seconds",
+                              "Age of the oldest undecided payment", "");
+    p->needing_decision = metrics_add(m, METRIC_GAUGE, "subpay_payments_needing_decision",
+                                      "Payments that only a person can decide", "");
+    p->alarms = metrics_add(m, METRIC_COUNTER, "subpay_alarms_total",
+                            "Answers that contradict what is recorded, and damage found", "");
+}
+
+enum err processor_open(struct service **out, const struct processor_settings *settings,
+                        struct ledger *ledger, struct gateway *gateway, struct metrics *metrics,
+                        struct wake wake)
+{
+    struct processor *p = calloc(1, sizeof *p);
+
+    if (p == NULL)
+        return ERR_NO_MEMORY;
+    arena_init(&p->arena, PROCESSOR_ARENA_MAX);
+    p->flights = calloc(PROCESSOR_FLIGHTS_MAX, sizeof *p->flights);
+    p->facts = calloc(PROCESSOR_FLIGHTS_MAX, sizeof *p->facts);
+    p->deferrals = calloc(PROCESSOR_FLIGHTS_MAX, sizeof *p->deferrals);
+    p->taken = calloc(PROCESSOR_FLIGHTS_MAX, sizeof(struct flight *));
+    p->answers = calloc(PROCESSOR_TAKE_MAX, sizeof *p->answers);
+    if (p->flights == NULL || p->facts == NULL || p->deferrals == NULL || p->taken == NULL ||
+        p->answers == NULL) {
+        processor_free(p);
+        return ERR_NO_MEMORY;
+    }
+    p->service.ops = &PROCESSOR_OPS;
+    p->settings = *settings;
+    p->ledger = ledger;
+    p->gateway = gateway;
+    p->promises = gateway_promises(gateway);
+    p->wake = wake;
+    p->free_count = PROCESSOR_FLIGHTS_MAX;
+    processor_add_metrics(p, metrics);
+    ledger_watch(ledger, processor_changed, p);
+    if (wake.fn != NULL)
+        gateway_watch(gateway, wake.fn, wake.ctx);
+    *out = &p->service;
+    return ERR_OK;
+}

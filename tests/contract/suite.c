@@ -1,0 +1,392 @@
+#include "suite.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/times.h"
+#include "ledger/schema.h"
+
+static int64_t test_wall_us(struct clock *c)
+{
+    return atomic_load(&((struct test_clock *)c)->wall_us);
+}
+
+static void noticed(void *ctx, unsigned changes)
+{
+    struct store *s = ctx;
+    s->changes |= changes;
+}
+
+/* ---- life ---- */
+
+static void store_open_handles(struct store *s)
+{
+    assert_int_equal(embedded_ledger(s->embedded, &s->ledger), ERR_OK);
+    assert_int_equal(embedded_views(s->embedded, &s->views), ERR_OK);
+    ledger_watch(s->ledger, noticed, s);
+}
+
+static void store_open(struct store *s)
+{
+    char why[SCHEMA_WHY_MAX] = "";
+    enum err err;
+    if (s->dir[0])
+        err = embedded_open(&s->embedded, s->dir, &s->clock.clock, &s->random.random, why,
+                            sizeof why);
+    else
+        err = embedded_open_memory(&s->embedded, &s->clock.clock, &s->random.random);
+    if (err != ERR_OK)
+        fail_msg("the store does not open: %s", why);
+    store_open_handles(s);
+}
+
+static int setup(void **state, bool file)
+{
+    struct store *s = calloc(1, sizeof *s);
+    if (!s)
+        return -1;
+    s->clock.clock = (struct clock){.wall_us = test_wall_us, .boot_us = test_wall_us};
+    atomic_store(&s->clock.wall_us, START_US);
+    random_seed(&s->random, 1);
+    arena_init(&s->arena, 256 * 1024 * 1024);
+    if (file) {
+        snprintf(s->dir, sizeof s->dir, "/tmp/subpay-test-XXXXXX");
+        if (!mkdtemp(s->dir))
+            return -1;
+    }
+    store_open(s);
+    *state = s;
+    return 0;
+}
+
+int store_setup(void **state)
+{
+    const char *which = getenv("SUBPAY_TEST_STORE");
+    if (!which || strcmp(which, "sqlite") == 0)
+        return setup(state, false);
+    if (strcmp(which, "sqlite-file") == 0)
+        return setup(state, true);
+    fprintf(stderr, "SUBPAY_TEST_STORE=%s: allowed are sqlite, sqlite-file\n", which);
+    return -1;
+}
+
+int store_setup_file(void **state)
+{
+    return setup(state, true);
+}
+
+void store_close(struct store *s)
+{
+    views_close(s->views);
+    ledger_close(s->ledger);
+    embedded_close(s->embedded);
+    s->views = NULL;
+    s->ledger = NULL;
+    s->embedded = NULL;
+}
+
+void store_reopen(struct store *s)
+{
+    assert_true(s->dir[0] != '\0');
+    store_close(s);
+    store_open(s);
+}
+
+static void file_remove(const char *dir)
+{
+    static const char *const NAMES[] = {"subpay.db", "subpay.db-wal", "subpay.db-shm",
+                                        "subpay.lock"};
+    char path[128];
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, NAMES[i]);
+        unlink(path);
+    }
+    rmdir(dir);
+}
+
+int store_teardown(void **state)
+{
+    struct store *s = *state;
+    store_sane(s);
+    store_close(s);
+    if (s->dir[0])
+        file_remove(s->dir);
+    arena_release(&s->arena);
+    free(s);
+    return 0;
+}
+
+void store_advance(struct store *s, int64_t us)
+{
+    atomic_fetch_add(&s->clock.wall_us, us);
+}
+
+/* ---- straight at the tables ---- */
+
+static struct db *tables(struct store *s)
+{
+    return writer_db(embedded_writer(s->embedded));
+}
+
+int64_t store_i64(struct store *s, const char *sql, const char *text)
+{
+    struct query q;
+    int64_t value = 0;
+    query_open(&q, tables(s), sql);
+    if (text)
+        query_bind_text(&q, text);
+    if (query_next(&q))
+        value = query_i64(&q, 0);
+    if (query_close(&q) != ERR_OK)
+        fail_msg("%s: %s", sql, db_why(tables(s)));
+    return value;
+}
+
+const char *store_text(struct store *s, const char *sql, const char *text)
+{
+    struct query q;
+    const char *value = "";
+    query_open(&q, tables(s), sql);
+    if (text)
+        query_bind_text(&q, text);
+    if (query_next(&q)) {
+        value = query_text(&q, 0);
+        value = arena_text(&s->arena, value, strlen(value));
+    }
+    if (query_close(&q) != ERR_OK)
+        fail_msg("%s: %s", sql, db_why(tables(s)));
+    return value;
+}
+
+enum err store_try_sql(struct store *s, const char *sql)
+{
+    return db_script(tables(s), sql);
+}
+
+void store_sql(struct store *s, const char *sql)
+{
+    if (store_try_sql(s, sql) != ERR_OK)
+        fail_msg("%s: %s", sql, db_why(tables(s)));
+}
+
+/* ---- names ---- */
+
+static struct uuid numbered(uint8_t kind, int n)
+{
+    struct uuid id = UUID_NIL;
+    if (n == 0)
+        return id;
+    id.bytes[0] = kind;
+    id.bytes[6] = 0x70;
+    id.bytes[8] = 0x80;
+    for (int i = 0; i < 4; i++)
+        id.bytes[12 + i] = (uint8_t)((unsigned)n >> (24 - 8 * i));
+    return id;
+}
+
+struct uuid user(int n)
+{
+    return numbered(0xaa, n);
+}
+
+struct uuid payment(int n)
+{
+    return numbered(0xbb, n);
+}
+
+const char *text_of(struct store *s, const struct uuid *id)
+{
+    char text[UUID_TEXT];
+    uuid_format(id, text);
+    return arena_text(&s->arena, text, UUID_TEXT - 1);
+}
+
+struct ledger_record asks(int user_n, int payment_n, enum payment_type type,
+                          enum subscription_type subscription)
+{
+    return (struct ledger_record){
+        .request = {.payment_id = payment(payment_n),
+                    .user_id = user(user_n),
+                    .payment_type = type,
+                    .subscription_type = subscription,
+                    .requested_at_us = REQUEST_NO_TIME},
+        .recorded_at_us = REQUEST_NO_TIME,
+    };
+}
+
+struct ledger_record pays(int user_n, int payment_n)
+{
+    return asks(user_n, payment_n, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_MONTH);
+}
+
+struct ledger_record refunds(int user_n, int payment_n)
+{
+    return asks(user_n, payment_n, PAYMENT_TYPE_REFUND, SUBSCRIPTION_MONTH);
+}
+
+/* ---- verbs ---- */
+
+enum err store_append(struct store *s, struct ledger_record *records, size_t count)
+{
+    struct ledger_position from = {.topic = TOPIC, .partitions = 1, .next = s->next};
+    struct ledger_position to = from;
+    snprintf(from.log_id, sizeof from.log_id, "%s", s->next ? LOG_ID : "");
+    snprintf(to.log_id, sizeof to.log_id, "%s", LOG_ID);
+    to.next += (int64_t)(count ? count : 1);
+    to.checksum = (uint64_t)to.next;
+    enum err err = ledger_append(s->ledger, records, count, &from, &to);
+    if (err == ERR_OK)
+        s->next = to.next;
+    return err;
+}
+
+void append_ok(struct store *s, struct ledger_record record)
+{
+    enum err err = store_append(s, &record, 1);
+    if (err != ERR_OK)
+        fail_msg("append: %s", ledger_why(s->ledger));
+    assert_int_equal(record.verdict, APPEND_STORED);
+}
+
+struct ledger_claim claim_default(void)
+{
+    return (struct ledger_claim){
+        .limits = {.request_max_age_us = MAX_AGE_US},
+        .users_max = 100,
+        .lease_us = LEASE_US,
+        .encode = charge_encode_json,
+        .instance_id = "instance-1",
+    };
+}
+
+struct ledger_claimed claim_with(struct store *s, const struct ledger_claim *claim)
+{
+    struct ledger_claimed out = {0};
+    if (ledger_claim(s->ledger, claim, &s->arena, &out) != ERR_OK)
+        fail_msg("claim: %s", ledger_why(s->ledger));
+    return out;
+}
+
+struct ledger_claimed claim_ok(struct store *s)
+{
+    struct ledger_claim claim = claim_default();
+    return claim_with(s, &claim);
+}
+
+struct attempt claim_one(struct store *s, int payment_n)
+{
+    struct ledger_claimed got = claim_ok(s);
+    struct uuid id = payment(payment_n);
+    assert_int_equal(got.attempt_count, 1);
+    assert_true(uuid_equal(&got.attempts[0].payment_id, &id));
+    return got.attempts[0];
+}
+
+void claim_none(struct store *s)
+{
+    assert_int_equal(claim_ok(s).attempt_count, 0);
+}
+
+size_t due_count(struct store *s)
+{
+    struct attempt *out;
+    size_t count = 0;
+    assert_int_equal(ledger_due(s->ledger, 100, LEASE_US, &s->arena, &out, &count), ERR_OK);
+    return count;
+}
+
+struct fact fact_of(struct store *s, int payment_n, enum payment_status outcome)
+{
+    struct uuid id = payment(payment_n);
+    const char *text = text_of(s, &id);
+    struct fact f = {
+        .payment_id = id,
+        .outcome = outcome,
+        .reason = outcome == PAYMENT_ERROR ? REASON_REFUSED : REASON_NONE,
+        .money.amount_minor = store_i64(s, "SELECT amount FROM payments WHERE id = ?1", text),
+    };
+    snprintf(f.money.currency, sizeof f.money.currency, "%s",
+             store_text(s, "SELECT currency FROM payments WHERE id = ?1", text));
+    snprintf(f.processing_id, sizeof f.processing_id, "tx-%d", payment_n);
+    return f;
+}
+
+enum settle_verdict settle_ok(struct store *s, struct fact fact)
+{
+    if (ledger_settle(s->ledger, &fact, 1) != ERR_OK)
+        fail_msg("settle: %s", ledger_why(s->ledger));
+    return fact.verdict;
+}
+
+void subscribe(struct store *s, int user_n, int payment_n)
+{
+    append_ok(s, pays(user_n, payment_n));
+    claim_one(s, payment_n);
+    assert_int_equal(settle_ok(s, fact_of(s, payment_n, PAYMENT_ACCEPTED)), SETTLE_DONE);
+}
+
+size_t untold_count(struct store *s)
+{
+    struct telling *out;
+    size_t count = 0;
+    assert_int_equal(ledger_untold(s->ledger, 100, LEASE_US, &s->arena, &out, &count), ERR_OK);
+    return count;
+}
+
+struct told tell(int payment_n)
+{
+    return (struct told){.payment_id = payment(payment_n), .notification = NOTIFICATION_DELIVERED};
+}
+
+void told_ok(struct store *s, struct told told)
+{
+    assert_int_equal(ledger_told(s->ledger, &told, 1), ERR_OK);
+}
+
+/* ---- what became of a payment ---- */
+
+static int number_of(const char *id)
+{
+    return (int)strtol(id + UUID_TEXT - 9, NULL, 16);
+}
+
+const char *status_of(struct store *s, int payment_n)
+{
+    struct uuid id = payment(payment_n);
+    const char *text = text_of(s, &id);
+    char out[200];
+    const char *status = store_text(s,
+                                    "SELECT processing_status || '/' || payment_status || "
+                                    "coalesce(' ' || reason, '') FROM payments WHERE id = ?1",
+                                    text);
+    const char *of = store_text(s, "SELECT duplicate_of FROM payments WHERE id = ?1", text);
+    if (of[0])
+        snprintf(out, sizeof out, "%s ->%d", status, number_of(of));
+    else
+        snprintf(out, sizeof out, "%s", status);
+    return arena_text(&s->arena, out, strlen(out));
+}
+
+void assert_status(struct store *s, int payment_n, const char *expected)
+{
+    assert_string_equal(status_of(s, payment_n), expected);
+}
+
+int64_t event_count(struct store *s, int payment_n)
+{
+    struct uuid id = payment(payment_n);
+    return store_i64(s, "SELECT count(*) FROM events WHERE subject_id = ?1", text_of(s, &id));
+}
+
+const char *last_event(struct store *s, int payment_n)
+{
+    struct uuid id = payment(payment_n);
+    return store_text(s,
+                      "SELECT actor || ' ' || coalesce(from_status, '') || '>' || "
+                      "coalesce(to_status, '') || ' ' || coalesce(payment_status, '') || ' ' || "
+                      "coalesce(detail, '') FROM events WHERE subject_id = ?1 "
+                      "ORDER BY seq DESC LIMIT 1",
+                      text_of(s, &id));
+}

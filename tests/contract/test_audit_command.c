@@ -1,0 +1,450 @@
+/* `subpay audit` over a store that the ledger's verbs made: exit codes, both forms of the
+ * report, and every place where a journal may be: a processing over HTTP, the simulator's file,
+ * nowhere. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "cli/cli.h"
+#include "ledger/embedded.h"
+
+#define ALICE "11111111-1111-4111-8111-111111111111"
+#define BOB "22222222-2222-4222-8222-222222222222"
+#define TEXT_MAX 65536
+
+/* ---- a store with a short history ---- */
+
+struct world {
+    char folder[64], home[512];
+    struct embedded *store;
+    struct ledger *ledger;
+    struct arena arena;
+    int64_t next; /* position in the log */
+    uint8_t ids;
+    struct str journal; /* what the processing would answer, one line each */
+    int64_t journal_seq;
+};
+
+static void append(struct world *w, const char *user, enum payment_type type,
+                   enum subscription_type subscription)
+{
+    struct ledger_record r = {.recorded_at_us = REQUEST_NO_TIME};
+    struct ledger_position from = {.topic = "payments", .partitions = 1}, to;
+    assert_true(uuid_parse(user, strlen(user), &r.request.user_id));
+    r.request.payment_id.bytes[0] = 0xEE;
+    r.request.payment_id.bytes[15] = ++w->ids;
+    r.request.payment_type = type;
+    r.request.subscription_type = subscription;
+    r.request.requested_at_us = REQUEST_NO_TIME;
+    from.next = w->next;
+    if (w->next > 0)
+        text_copy(from.log_id, sizeof from.log_id, "log");
+    to = from;
+    to.next = ++w->next;
+    text_copy(to.log_id, sizeof to.log_id, "log");
+    assert_int_equal(ledger_append(w->ledger, &r, 1, &from, &to), ERR_OK);
+}
+
+static void journal_add(struct world *w, const char *body, const char *key, const char *result)
+{
+    long long seq = ++w->journal_seq;
+    str_addf(
+        &w->journal,
+        "{\"seq\":%lld,\"key\":\"%s\",\"request\":%s,\"answer\":{\"result\":\"%s\",\"payment_id\":"
+        "\"%s\",\"transaction_id\":\"t%lld\"}}\n",
+        seq, key, body, result, key, seq);
+}
+
+/* Claims, sends, and settles all as `outcome`; leaves the journal's lines. */
+static void process(struct world *w, enum payment_status outcome, bool settle)
+{
+    struct ledger_claim claim = {.limits = {.request_max_age_us = TIME_NEVER},
+                                 .users_max = 100,
+                                 .lease_us = US_PER_S,
+                                 .encode = charge_encode_json,
+                                 .instance_id = ""};
+    struct ledger_claimed claimed;
+    assert_int_equal(ledger_claim(w->ledger, &claim, &w->arena, &claimed), ERR_OK);
+    for (size_t i = 0; i < claimed.attempt_count && settle; i++) {
+        const struct attempt *a = &claimed.attempts[i];
+        struct fact fact = {.payment_id = a->payment_id, .outcome = outcome, .money = a->money};
+        char key[UUID_TEXT];
+        uuid_format(&a->payment_id, key);
+        journal_add(w, a->body, key, outcome == PAYMENT_ACCEPTED ? "success" : "decline");
+        assert_int_equal(ledger_settle(w->ledger, &fact, 1), ERR_OK);
+        assert_int_equal(fact.verdict, SETTLE_DONE);
+    }
+}
+
+static void tell(struct world *w)
+{
+    struct telling *tellings;
+    size_t count;
+    do {
+        assert_int_equal(ledger_untold(w->ledger, 100, US_PER_S, &w->arena, &tellings, &count),
+                         ERR_OK);
+        for (size_t i = 0; i < count; i++) {
+            struct told told = {.payment_id = tellings[i].payment_id,
+                                .notification = NOTIFICATION_DELIVERED};
+            assert_int_equal(ledger_told(w->ledger, &told, 1), ERR_OK);
+        }
+    } while (count > 0);
+}
+
+/* Alice clicked twice, paid, got it back, and had nothing more to refund; Bob was declined. */
+static void live(struct world *w)
+{
+    append(w, ALICE, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_MONTH);
+    append(w, ALICE, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_MONTH);
+    process(w, PAYMENT_ACCEPTED, true);
+    append(w, BOB, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_YEAR);
+    process(w, PAYMENT_DECLINE, true);
+    tell(w);
+    append(w, ALICE, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_YEAR); /* a second subscription */
+    process(w, PAYMENT_ACCEPTED, true);
+    append(w, ALICE, PAYMENT_TYPE_REFUND, SUBSCRIPTION_MONTH);
+    process(w, PAYMENT_ACCEPTED, true);
+    append(w, ALICE, PAYMENT_TYPE_REFUND, SUBSCRIPTION_MONTH);
+    process(w, PAYMENT_ACCEPTED, true);
+    tell(w);
+}
+
+static int world_make(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    char why[256];
+    assert_non_null(w);
+    text_copy(w->folder, sizeof w->folder, "/tmp/test_audit_command_XXXXXX");
+    assert_non_null(mkdtemp(w->folder));
+    assert_non_null(getcwd(w->home, sizeof w->home));
+    assert_int_equal(chdir(w->folder), 0); /* no .env here */
+    setenv("DATA_DIR", w->folder, 1);
+    setenv("PROCESSING_LISTEN", "127.0.0.1:1", 1); /* nobody listens there */
+    unsetenv("PROCESSOR");
+    unsetenv("PROCESSING_TOKEN");
+    arena_init(&w->arena, 1 << 20);
+    str_init(&w->journal, 1 << 20);
+    if (embedded_open(&w->store, w->folder, clock_real(), random_real(), why, sizeof why) != ERR_OK)
+        fail_msg("%s", why);
+    assert_int_equal(embedded_ledger(w->store, &w->ledger), ERR_OK);
+    *state = w;
+    return 0;
+}
+
+static int world_drop(void **state)
+{
+    struct world *w = *state;
+    char removal[128];
+    ledger_close(w->ledger);
+    embedded_close(w->store);
+    arena_release(&w->arena);
+    str_release(&w->journal);
+    int rc = chdir(w->home);
+    snprintf(removal, sizeof removal, "rm -r %s", w->folder);
+    rc |= system(removal);
+    free(w);
+    return rc;
+}
+
+/* ---- the command, with what it prints ---- */
+
+static char *slurp(int fd)
+{
+    char *text = calloc(1, TEXT_MAX);
+    assert_non_null(text);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    assert_true(read(fd, text, TEXT_MAX - 1) >= 0);
+    close(fd);
+    return text;
+}
+
+static int quiet_fd(void)
+{
+    char name[] = "/tmp/test_audit_output_XXXXXX";
+    int fd = mkstemp(name);
+    assert_true(fd >= 0);
+    unlink(name);
+    return fd;
+}
+
+/* What it printed on both streams goes to *out and *complaint, which the caller frees. */
+static int command(const char *option, char **out, char **complaint)
+{
+    char name[] = "audit";
+    char *argv[] = {name, (char *)option, NULL};
+    int saved_out = dup(STDOUT_FILENO), saved_err = dup(STDERR_FILENO);
+    int out_fd = quiet_fd(), err_fd = quiet_fd();
+    fflush(NULL);
+    dup2(out_fd, STDOUT_FILENO);
+    dup2(err_fd, STDERR_FILENO);
+    int code = cli_audit(option != NULL ? 2 : 1, argv);
+    fflush(NULL);
+    dup2(saved_out, STDOUT_FILENO);
+    dup2(saved_err, STDERR_FILENO);
+    close(saved_out);
+    close(saved_err);
+    *out = slurp(out_fd);
+    *complaint = slurp(err_fd);
+    return code;
+}
+
+static void expect(int code, const char *in_output)
+{
+    char *out, *complaint;
+    int got = command(NULL, &out, &complaint);
+    if (got != code || strstr(out, in_output) == NULL)
+        fail_msg("exit code %d, not %d, or no \"%s\" in:\n%s%s", got, code, in_output, out,
+                 complaint);
+    free(out);
+    free(complaint);
+}
+
+static void expect_complaint(const char *option, int code, const char *in_complaint)
+{
+    char *out, *complaint;
+    int got = command(option, &out, &complaint);
+    if (got != code || strstr(complaint, in_complaint) == NULL)
+        fail_msg("exit code %d, not %d, or no \"%s\" in:\n%s", got, code, in_complaint, complaint);
+    assert_string_equal(out, "");
+    free(out);
+    free(complaint);
+}
+
+/* The simulator's file, with the lines of the journal. */
+static void simulator_file(struct world *w)
+{
+    char path[128], why[256];
+    struct db *db;
+    snprintf(path, sizeof path, "%s/processing.db", w->folder);
+    if (db_open(&db, path, DB_WRITE, why, sizeof why) != ERR_OK)
+        fail_msg("%s", why);
+    assert_int_equal(db_script(db,
+                               "DROP TABLE IF EXISTS journal; CREATE TABLE journal (seq INTEGER "
+                               "PRIMARY KEY, key TEXT, request TEXT, answer TEXT);"),
+                     ERR_OK);
+    struct query q;
+    const char *at = w->journal.data;
+    while (*at != '\0') {
+        size_t len = strcspn(at, "\n");
+        query_open(
+            &q, db,
+            "INSERT INTO journal (seq, key, request, answer) SELECT ?1 ->> 'seq', ?1 ->> 'key', "
+            "?1 -> 'request', ?1 -> 'answer'");
+        query_bind_text_n(&q, at, len);
+        assert_int_equal(query_run(&q), ERR_OK);
+        at += len + (at[len] == '\n');
+    }
+    db_close(db);
+}
+
+/* ---- a processing that answers GET /transactions ---- */
+
+struct processing {
+    int fd, port;
+    pthread_t thread;
+    const char *lines; /* all of them; two a page */
+    /* set by the test, or counted for it, while the thread runs */
+    atomic_int status; /* 200, or what it answers instead */
+    atomic_bool garbage;
+    atomic_int authorized; /* calls with the right token */
+};
+
+static bool after_lines(const char *line, int64_t after)
+{
+    long long seq;
+    return sscanf(line, "{\"seq\":%lld", &seq) == 1 && seq > after;
+}
+
+static void processing_answer(struct processing *p, int fd)
+{
+    char request[4096] = "", head[256];
+    size_t len = 0;
+    while (len < sizeof request - 1 && strstr(request, "\r\n\r\n") == NULL) {
+        ssize_t n = read(fd, request + len, sizeof request - 1 - len);
+        if (n <= 0)
+            return;
+        len += (size_t)n;
+        request[len] = '\0';
+    }
+    long long after = 0;
+    const char *query = strstr(request, "GET /transactions?after=");
+    int status = query != NULL ? p->status : 400;
+    if (query != NULL)
+        (void)sscanf(query, "GET /transactions?after=%lld ", &after);
+    p->authorized += strstr(request, "Authorization: Bearer secret\r\n") != NULL;
+    struct str body;
+    str_init(&body, TEXT_MAX);
+    int lines = 0;
+    for (const char *at = p->lines; status == 200 && *at != '\0' && lines < 2;
+         at = strchr(at, '\n') + 1)
+        if (after_lines(at, after)) {
+            str_add_bytes(&body, at, strcspn(at, "\n") + 1);
+            lines++;
+        }
+    if (p->garbage)
+        str_add(&body, "not a line\n");
+    int n = snprintf(head, sizeof head,
+                     "HTTP/1.1 %d x\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", status,
+                     body.len);
+    (void)!write(fd, head, (size_t)n);
+    (void)!write(fd, body.data, body.len);
+    str_release(&body);
+}
+
+static void *processing_run(void *ctx)
+{
+    struct processing *p = ctx;
+    for (;;) {
+        int fd = accept(p->fd, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        processing_answer(p, fd);
+        close(fd);
+    }
+}
+
+static void processing_start(struct processing *p, const char *name, const char *format)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    char text[64];
+    p->fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(p->fd >= 0);
+    assert_int_equal(bind(p->fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(p->fd, 16), 0);
+    assert_int_equal(getsockname(p->fd, (struct sockaddr *)&address, &len), 0);
+    p->port = ntohs(address.sin_port);
+    snprintf(text, sizeof text, "%s127.0.0.1:%d", format, p->port);
+    setenv(name, text, 1);
+    assert_int_equal(pthread_create(&p->thread, NULL, processing_run, p), 0);
+}
+
+static void processing_stop(struct processing *p)
+{
+    shutdown(p->fd, SHUT_RDWR);
+    pthread_join(p->thread, NULL);
+    close(p->fd);
+}
+
+/* ---- tests ---- */
+
+static void test_no_database(void **state)
+{
+    (void)state;
+    setenv("DATA_DIR", "/tmp/there-is-no-such-folder", 1);
+    expect_complaint(NULL, CLI_FAILED,
+                     "DATA_DIR=/tmp/there-is-no-such-folder: there is no subpay.db");
+}
+
+static void test_usage(void **state)
+{
+    (void)state;
+    expect_complaint("--xml", CLI_USAGE, "--xml");
+    expect_complaint("now", CLI_USAGE, "now");
+}
+
+static void test_nothing_was_sent(void **state)
+{
+    expect(CLI_DONE, "I10 ok 0 checked\n");
+    append(*state, ALICE, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_MONTH);
+    expect(CLI_DONE, "I4 ok 1 checked\n");
+}
+
+static void test_sent_and_no_journal(void **state)
+{
+    append(*state, ALICE, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_MONTH);
+    process(*state, PAYMENT_ACCEPTED, false);
+    expect(CLI_NOT_CHECKED,
+           "I2 not checked (0 checked): the journal cannot be read: PROCESSOR is unset");
+    setenv("PROCESSOR", "http://127.0.0.1:1", 1);
+    expect(CLI_NOT_CHECKED, "I2 not checked (0 checked): the journal cannot be read: no answer");
+}
+
+static void test_simulator_file(void **state)
+{
+    struct world *w = *state;
+    live(w);
+    simulator_file(w);
+    expect(CLI_DONE, "I2 ok 2 checked\n"); /* a charge and a refund */
+    expect(CLI_DONE, "I3 ok 4 checked\n"); /* a period, three in flight */
+    expect(CLI_DONE, "I7 ok 6 checked\n");
+    /* PROCESSOR was this simulator, and is stopped */
+    setenv("PROCESSOR", "http://127.0.0.1:1", 1);
+    expect(CLI_DONE, "I2 ok 2 checked\n");
+    unsetenv("PROCESSOR");
+
+    char *line = strdup(w->journal.data); /* the first charge, executed again */
+    assert_non_null(line);
+    line[strcspn(line, "\n")] = '\0';
+    str_addf(&w->journal, "{\"seq\":99,%s\n", strchr(line, ',') + 1);
+    free(line);
+    simulator_file(w);
+    expect(CLI_FAILED, "I2 broken 3 checked, 1 broken");
+    expect(CLI_FAILED, " charged 2 times: journal lines 1 ");
+    char *out, *complaint;
+    assert_int_equal(command("--json", &out, &complaint), CLI_FAILED);
+    struct json *doc = json_parse(out, strlen(out), NULL, 0);
+    bool ok = true;
+    assert_true(json_bool(json_member(doc, "ok"), &ok) && !ok);
+    assert_int_equal(json_size(json_member(doc, "invariants")), 6);
+    json_free(doc);
+    free(out);
+    free(complaint);
+}
+
+static void test_processing_over_http(void **state)
+{
+    struct world *w = *state;
+    live(w);
+    struct processing p = {.lines = w->journal.data, .status = 200};
+    processing_start(&p, "PROCESSOR", "http://");
+    setenv("PROCESSING_TOKEN", "secret", 1);
+    expect(CLI_DONE, "I2 ok 2 checked\n"); /* over two pages */
+    assert_int_equal(p.authorized, 3);     /* and an empty one */
+    p.status = 501;
+    expect(CLI_NOT_CHECKED, "the processing has no journal (501)");
+    p.status = 500;
+    simulator_file(w); /* an answer is an answer: no falling back */
+    expect(CLI_NOT_CHECKED, "not an answer (500)");
+    p.status = 200;
+    p.garbage = true;
+    expect(CLI_NOT_CHECKED, "is no line of a journal");
+    processing_stop(&p);
+}
+
+/* Another DATA_DIR's simulator, on the port where it is looked for. */
+static void test_simulator_over_http(void **state)
+{
+    struct world *w = *state;
+    live(w);
+    struct processing p = {.lines = w->journal.data, .status = 200};
+    processing_start(&p, "PROCESSING_LISTEN", "");
+    expect(CLI_DONE, "I2 ok 2 checked\n");
+    processing_stop(&p);
+}
+
+int main(void)
+{
+#define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, world_make, world_drop)
+    const struct CMUnitTest tests[] = {
+        WITH_WORLD(test_no_database),         WITH_WORLD(test_usage),
+        WITH_WORLD(test_nothing_was_sent),    WITH_WORLD(test_sent_and_no_journal),
+        WITH_WORLD(test_simulator_file),      WITH_WORLD(test_processing_over_http),
+        WITH_WORLD(test_simulator_over_http),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

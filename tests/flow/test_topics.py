@@ -1,0 +1,113 @@
+"""The queue from outside: our records, those of the console tools, those of the original service."""
+import json
+import subprocess
+import uuid
+
+from conftest import BINARY, until
+
+
+def consume(subpay, topic):
+    done = subpay.cli("topic", "consume", topic, "--from-beginning", "--timeout-ms", "500")
+    return [line.split("\t", 1) for line in done.stdout.split("\n") if line]
+
+
+def stored(subpay, count):
+    until(lambda: subpay.rows("SELECT count(*) FROM payments")[0][0] >= count, f"{count} payments are stored")
+
+
+def test_topics_are_listed(subpay):
+    names = subpay.cli("topic", "list").stdout.split()
+    assert {"payments", "payments.rejected"} <= set(names)
+
+
+def test_a_request_is_a_record(subpay, user):
+    payment_id = subpay.pay(user).json["payment_id"]
+    key, value = consume(subpay, "payments")[0]
+    record = json.loads(value)
+    assert key == user == record["user_id"]
+    assert (record["payment_id"], record["payment_type"], record["subscription_type"]) == (
+        payment_id, "payment", "month")
+    assert record["requested_at"].endswith("Z")
+
+
+def test_records_of_others(subpay):
+    """The original service's bytes, and a console producer's with and without key."""
+    a, b, c = (str(uuid.uuid4()) for _ in range(3))
+    original = '{"payment_id":"month","topic":"payments","status":"new","payment_type":"payment"}'
+    subpay.cli("topic", "produce", "payments", "-K", "|", stdin=f"{a}:month|{original}\n")
+    subpay.cli("topic", "produce", "payments",
+               stdin=json.dumps({"user_id": b, "payment_type": "payment", "subscription_type": "year"}) + "\n")
+    subpay.cli("topic", "produce", "payments", "-K", "|",
+               stdin=f'{c}|{json.dumps({"payment_type": "cancellation", "subscription_type": "month"})}\n')
+    stored(subpay, 3)
+    subpay.rest()
+    rows = {row[0]: row[1:] for row in subpay.rows(
+        "SELECT user_id, payment_type, subscription_type, payment_status FROM payments")}
+    assert rows == {a: ("payment", "month", "accepted"), b: ("payment", "year", "accepted"),
+                    c: ("refund", "month", "error")}
+    subpay.books_are_right()
+
+
+def test_what_cannot_be_understood_is_kept(subpay, user):
+    good = json.dumps({"user_id": user, "payment_type": "payment", "subscription_type": "month"})
+    conflict = str(uuid.uuid4())
+    lines = ["not json", "{}", json.dumps({"user_id": "me", "payment_type": "payment", "subscription_type": "month"}),
+             json.dumps({"user_id": user, "payment_type": "gift", "subscription_type": "month"}),
+             json.dumps({"user_id": user, "payment_type": "payment", "subscription_type": "month",
+                         "requested_at": "2019-12-31T23:59:59Z"}),
+             json.dumps({"payment_id": conflict, "user_id": user, "payment_type": "refund", "subscription_type": "month"}),
+             json.dumps({"payment_id": conflict, "user_id": user, "payment_type": "refund", "subscription_type": "year"}),
+             good]
+    subpay.cli("topic", "produce", "payments", stdin="\n".join(lines) + "\n")
+    stored(subpay, 2)
+    subpay.rest()
+    rejected = [value for _, value in consume(subpay, "payments.rejected")]
+    assert rejected == [lines[i] for i in (0, 1, 2, 3, 4, 6)]
+    errors = [json.loads(row[0]) for row in subpay.rows(
+        "SELECT headers FROM queue_records JOIN queue_topics t ON t.id = topic_id"
+        " WHERE topic = 'payments.rejected' ORDER BY offset")]
+    assert [e["error"] for e in errors] == ["not_json", "no_user_id", "no_user_id", "no_payment_type",
+                                            "no_price", "id_conflict"]
+    assert [e["offset"] for e in errors] == ["0", "1", "2", "3", "4", "6"]
+    assert all(e["topic"] == "payments" and e["partition"] == "0" and e["at"] for e in errors)
+    subpay.books_are_right()
+
+
+def test_produce_while_nothing_runs(make_subpay, user):
+    subpay = make_subpay().start()
+    subpay.stop()
+    subpay.cli("topic", "produce", "payments",
+               stdin=json.dumps({"user_id": user, "payment_type": "payment", "subscription_type": "month"}) + "\n")
+    subpay.start()
+    stored(subpay, 1)
+    subpay.rest()
+    subpay.books_are_right()
+
+
+def test_a_record_over_the_limit_names_the_line(subpay):
+    done = subpay.cli("topic", "produce", "payments", stdin="{}\n" + "x" * (1024 * 1024 + 1) + "\n", check=1)
+    assert "line 2" in done.stderr
+    assert len(consume(subpay, "payments")) == 1
+
+
+def test_an_unknown_topic(subpay):
+    for arguments in (("produce", "nothing"), ("consume", "nothing"), ("rewind", "nothing", "--beginning")):
+        done = subpay.cli("topic", *arguments, stdin="", check=1)
+        assert "nothing" in done.stderr
+
+
+def test_consume_follows(subpay, user):
+    child = subprocess.Popen([BINARY, "topic", "consume", "payments"], env=subpay.environment, cwd=subpay.folder,
+                             stdout=subprocess.PIPE, text=True)
+    try:
+        # The reader starts at the end; requests are made until one is seen.
+        def seen():
+            subpay.pay(user, payment_type="refund")
+            import select
+            return select.select([child.stdout], [], [], 0.2)[0]
+        until(seen, "a record arrives")
+        assert child.stdout.readline().startswith(user + "\t")
+    finally:
+        child.terminate()
+        assert child.wait(10) == 0
+        child.stdout.close()

@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""Run the test stages, one after the other, and end with the sum: `N passed, N failed, N skipped`.
+
+Every stage counts its own cases; a stage that cannot start is one failure, never silence.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SANITIZER_SEEDS = "150"  # a sanitized world is about ten times slower
+
+
+class Count:
+    def __init__(self, passed=0, failed=0, skipped=0):
+        self.passed, self.failed, self.skipped = passed, failed, skipped
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def __str__(self):
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def run(command, **kwargs):
+    return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False, **kwargs).returncode
+
+
+def count_junit(path):
+    """Counts the cases of a JUnit file; a file that is not there is a failure."""
+    if not path.exists():
+        print(f"no report {path}")
+        return Count(failed=1)
+    count = Count()
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            count.failed += 1
+        elif case.find("skipped") is not None:
+            count.skipped += 1
+        else:
+            count.passed += 1
+    return count
+
+
+def meson(folder, suites, environment=None, options=()):
+    report = ROOT / folder / "meson-logs" / "testlog.junit.xml"
+    report.unlink(missing_ok=True)
+    command = ["meson", "test", "-C", folder, "--print-errorlogs", *options]
+    for suite in suites:
+        command += ["--suite", suite]
+    code = run(command, env={**os.environ, **(environment or {})})
+    count = count_junit(report)
+    if code != 0 and count.failed == 0:
+        count.failed = 1
+    return count
+
+
+def sanitized(folder, sanitizer, suites, environment):
+    """Builds with a sanitizer and runs suites under it: a report is a failure."""
+    path = ROOT / folder
+    if not (path / "build.ninja").exists():
+        shutil.rmtree(path, ignore_errors=True)
+        code = run(["meson", "setup", folder, f"-Db_sanitize={sanitizer}", "-Db_lundef=false",
+                    "-Dbuildtype=debugoptimized"], stdout=subprocess.DEVNULL)
+        if code != 0:
+            return Count(failed=1)
+    if run(["ninja", "-C", folder, "--quiet"]) != 0:
+        return Count(failed=1)
+    return meson(folder, suites, {"SUBPAY_SEEDS": SANITIZER_SEEDS, **environment}, ["-t", "10"])
+
+
+def stage_house():
+    """Layout, directions, banned calls, format, generated documents."""
+    return pytest("house")
+
+
+def stage_check():
+    """Rules, unit, contract, simulated worlds: what `make check` runs."""
+    return meson("build", ["unit", "contract", "sim"])
+
+
+def stage_asan():
+    """The same under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    return sanitized("build-asan", "address,undefined", ["unit", "contract", "sim"], {
+        "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})
+
+
+def stage_tsan():
+    """What has threads, under ThreadSanitizer."""
+    return sanitized("build-tsan", "thread", ["unit", "contract"],
+                     {"TSAN_OPTIONS": "halt_on_error=1"})
+
+
+def pytest(folder):
+    report = ROOT / "build" / f"pytest-{folder}.xml"
+    report.unlink(missing_ok=True)
+    code = run(["/usr/bin/python3", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
+                f"tests/{folder}", f"--junitxml={report}"])
+    count = count_junit(report)
+    if code != 0 and count.failed == 0:
+        count.failed = 1
+    return count
+
+
+def stage_flow():
+    """The real process: from HTTP to mail, SIGKILL, configuration, topics, audit."""
+    return pytest("flow")
+
+
+def stage_browser():
+    """The API page in Chromium, the API against its own document."""
+    return pytest("browser")
+
+
+STAGES = {name[len("stage_"):]: function for name, function in list(globals().items())
+          if re.match(r"stage_", name)}
+
+
+def main():
+    names = sys.argv[1:]
+    if names == ["--list"]:
+        for name, function in STAGES.items():
+            print(f"{name:10} {function.__doc__}")
+        return 0
+    unknown = [name for name in names if name not in STAGES]
+    if unknown:
+        print(f"no such stage: {unknown[0]}; there are: {' '.join(STAGES)}", file=sys.stderr)
+        return 2
+    total, lines = Count(), []
+    for name in names or STAGES:
+        print(f"== {name}: {STAGES[name].__doc__}", flush=True)
+        start = time.monotonic()
+        count = STAGES[name]()
+        total.add(count)
+        lines.append(f"{name:10} {count} ({time.monotonic() - start:.0f} s)")
+        print(lines[-1], flush=True)
+    print("\n== all stages\n" + "\n".join(lines))
+    print(total)
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

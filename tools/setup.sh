@@ -1,0 +1,54 @@
+# Sourced by ./run and ./test: installs what is missing, builds. POSIX sh; a bare Debian 12 has nothing more.
+
+BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libevent-dev libsqlite3-dev
+libcurl4-openssl-dev libjansson-dev libssl-dev"
+TEST_PACKAGES="$BUILD_PACKAGES libcmocka-dev clang-format python3-pytest python3-venv ca-certificates
+curl chromium"
+
+say() { printf '%s\n' "subpay: $*" >&2; }
+
+# need_packages NAME...: installs those that dpkg does not know as installed.
+need_packages() {
+    missing=
+    for package in "$@"; do
+        status=$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null || true)
+        case "$status" in
+        ii*) ;;
+        *) missing="$missing $package" ;;
+        esac
+    done
+    [ -z "$missing" ] && return 0
+    say "installing with apt:$missing"
+    if [ "$(id -u)" -eq 0 ]; then
+        as_root=
+    elif command -v sudo >/dev/null 2>&1; then
+        say "this needs root once; sudo may ask for your password"
+        as_root=sudo
+    else
+        say "this needs root once. As root, run:"
+        say "  apt-get update && apt-get install -y --no-install-recommends$missing"
+        exit 1
+    fi
+    # shellcheck disable=SC2086  # a list of words is meant
+    $as_root apt-get update -qq >&2 &&
+        $as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends $missing >&2 </dev/null || {
+        say "apt could not install:$missing"
+        exit 1
+    }
+}
+
+# build_into FOLDER [meson options]: configures once, then builds what changed.
+build_into() {
+    folder=$1
+    shift
+    if [ ! -f "$folder/build.ninja" ]; then
+        rm -rf "$folder"
+        meson setup "$folder" "$@" >"$folder.log" 2>&1 || {
+            cat "$folder.log" >&2
+            exit 1
+        }
+        rm -f "$folder.log"
+    fi
+    ninja -C "$folder" --quiet >&2
+}
