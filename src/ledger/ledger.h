@@ -164,8 +164,8 @@ struct ledger_counts {
     int64_t undecided, undecided_oldest_us, needing_decision, alarms;
 };
 enum err ledger_counts(struct ledger *l, struct ledger_counts *out) MUST_CHECK;
-/* Leases of a process that is surely dead end now. Only for a store with one owner (the embedded file, at
- * start); elsewhere they run out. */
+/* Leases of a process that is surely dead end now, and its growing pauses start anew (tries = 0). Only
+ * for a store with one owner (the embedded file, at start); elsewhere they run out. */
 enum err ledger_recover(struct ledger *l) MUST_CHECK;
 
 enum ledger_change {

@@ -32,7 +32,7 @@ static enum err due_users(struct due *d)
         }
         struct in_flight *u = &d->users[d->count++];
         if (!text_copy(u->user, sizeof u->user, query_text(&q, 0)))
-            q.err = ERR_CORRUPT;
+            row_broken(&q, 0);
         u->seq = query_i64(&q, 1);
     }
     return query_close(&q);

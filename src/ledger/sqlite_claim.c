@@ -49,7 +49,7 @@ static enum err claim_users(struct claim *c)
     while (query_next(&q) && c->found.users < c->asked->users_max) {
         struct due_user *u = &c->users[c->found.users++];
         if (!text_copy(u->id, sizeof u->id, query_text(&q, 0)))
-            q.err = ERR_CORRUPT;
+            row_broken(&q, 0);
         u->pending_seq = query_i64(&q, 1);
         u->covered = query_i64(&q, 2) != 0;
     }
@@ -228,26 +228,29 @@ static enum err claim_close(struct claim *c, struct desk *d, size_t i)
                                              .reason = reason});
 }
 
-/* The payment moves; its method comes back for the body. */
-static enum err claim_send_move(struct claim *c, const struct decide_request *r,
-                                const struct verdict *v, char *method, size_t method_cap)
+static enum err claim_send_method(struct claim *c, int64_t seq, char *out, size_t cap)
 {
     struct query q;
-    bool moved, fits = true;
+    query_open(&q, c->verb.db, "SELECT payment_method FROM payments WHERE seq = ?1");
+    query_bind_i64(&q, seq);
+    if (!query_next(&q) || !text_copy(out, cap, query_text(&q, 0)))
+        row_broken(&q, 0);
+    return query_close(&q);
+}
+
+/* (RETURNING would make SQLite keep a journal of the statement.) */
+static enum err claim_send_move(struct claim *c, const struct decide_request *r,
+                                const struct verdict *v)
+{
+    struct query q;
     query_open(&q, c->verb.db,
                "UPDATE payments SET processing_status = 'in_processing', amount = ?2, "
                "currency = ?3, refund_of = ?4, refunding = ?4 "
-               "WHERE seq = ?1 AND processing_status = 'new' RETURNING payment_method");
+               "WHERE seq = ?1 AND processing_status = 'new'");
     query_bind_i64(&q, r->seq);
     row_bind_money(&q, &v->money);
     row_bind_uuid(&q, &v->refund_of);
-    moved = query_next(&q);
-    if (moved)
-        fits = text_copy(method, method_cap, query_text(&q, 0));
-    enum err err = query_close(&q);
-    if (err == ERR_OK && (!moved || !fits))
-        return verb_fails(&c->verb, ERR_CORRUPT, "the request to be sent cannot be read");
-    return err;
+    return query_run(&q);
 }
 
 static enum err claim_send_attempt(struct claim *c, const struct desk *d,
@@ -293,7 +296,9 @@ static enum err claim_send(struct claim *c, struct desk *d, size_t i)
         return verb_fails(&c->verb, ERR_BUG, "two requests of a user were to be sent");
     if (r->payment_type == PAYMENT_TYPE_REFUND)
         move.money = v->money;
-    enum err err = claim_send_move(c, r, v, method, sizeof method);
+    enum err err = claim_send_method(c, r->seq, method, sizeof method);
+    if (err == ERR_OK)
+        err = claim_send_move(c, r, v);
     if (err == ERR_OK)
         err = claim_send_attempt(c, d, r, v, method);
     if (err == ERR_OK)

@@ -19,7 +19,7 @@ static void verb_explain(struct verb *v, enum err err)
     const char *said = db_why(v->db);
     if (l->why[0] != '\0')
         return;
-    if (!said || said[0] == '\0' || err == ERR_MOVED || err == ERR_REFUSED)
+    if (!said || said[0] == '\0' || err == ERR_MOVED || err == ERR_REFUSED || err == ERR_NO_MEMORY)
         said = err_text(err);
     snprintf(l->why, sizeof l->why, "%s%s%s", v->user, v->user[0] ? ": " : "", said);
 }
@@ -262,6 +262,11 @@ static enum err recover_run(struct verb *v)
                "UPDATE accounts SET version = version + 1, due_at = ?1 "
                "WHERE in_flight IS NOT NULL AND due_at > ?1");
     query_bind_time(&q, v->now_us);
+    if ((err = query_run(&q)) != ERR_OK)
+        return err;
+    query_open(&q, v->db,
+               "UPDATE attempts SET tries = 0 WHERE tries > 0 AND seq IN "
+               "(SELECT in_flight FROM accounts WHERE in_flight IS NOT NULL)");
     if ((err = query_run(&q)) != ERR_OK)
         return err;
     query_open(&q, v->db,

@@ -49,6 +49,7 @@ enum err verb_fails(struct verb *v, enum err err, const char *why);
 /* ---- sqlite_rows.c: reading and writing what several verbs need ---- */
 
 /* Columns as the words of the trade; a text that is none makes the query fail with ERR_CORRUPT. */
+void row_broken(struct query *q, int column);
 enum payment_type row_payment_type(struct query *q, int column);
 enum subscription_type row_subscription_type(struct query *q, int column);
 enum processing_status row_processing_status(struct query *q, int column);

@@ -4,8 +4,9 @@
 #include "base/times.h"
 #include "ledger/sqlite_ledger.h"
 
-static void row_broken(struct query *q)
+void row_broken(struct query *q, int column)
 {
+    (void)query_uuid(q, column); /* it is none, and so db_why names the column and what it holds */
     if (q->err == ERR_OK)
         q->err = ERR_CORRUPT;
 }
@@ -15,7 +16,7 @@ static void row_broken(struct query *q)
     {                                                                                              \
         enum type word = 0;                                                                        \
         if (!type##_parse(query_text(q, column), &word))                                           \
-            row_broken(q);                                                                         \
+            row_broken(q, column);                                                                 \
         return word;                                                                               \
     }
 ROW_WORD(payment_type)
@@ -27,7 +28,7 @@ enum reason row_reason(struct query *q, int column)
 {
     enum reason reason = REASON_NONE;
     if (!query_is_null(q, column) && !reason_parse(query_text(q, column), &reason))
-        row_broken(q);
+        row_broken(q, column);
     return reason;
 }
 
@@ -39,7 +40,7 @@ struct money row_money(struct query *q, int amount_column, int currency_column)
     m.amount_minor = query_i64(q, amount_column);
     if (!text_copy(m.currency, sizeof m.currency, query_text(q, currency_column)) ||
         !money_known(&m))
-        row_broken(q);
+        row_broken(q, currency_column);
     return m;
 }
 

@@ -46,7 +46,7 @@ static enum err settle_read(struct settle *s, const struct uuid *id, struct sett
     if (*found) {
         p->seq = query_i64(&q, 0);
         if (!text_copy(p->user, sizeof p->user, query_text(&q, 1)))
-            q.err = ERR_CORRUPT;
+            row_broken(&q, 1);
         p->payment_type = row_payment_type(&q, 2);
         p->subscription_type = row_subscription_type(&q, 3);
         p->processing_status = row_processing_status(&q, 4);

@@ -34,7 +34,7 @@ static enum err untold_users(struct untold *u)
         }
         struct tell_user *t = &u->users[u->user_count++];
         if (!text_copy(t->id, sizeof t->id, query_text(&q, 0)))
-            q.err = ERR_CORRUPT;
+            row_broken(&q, 0);
         t->tell_seq = query_i64(&q, 1);
     }
     return query_close(&q);
@@ -193,7 +193,7 @@ static enum err told_one(struct tell *t, const struct told *told)
     if (query_next(&q)) {
         seq = query_i64(&q, 0);
         if (!text_copy(user, sizeof user, query_text(&q, 1)))
-            q.err = ERR_CORRUPT;
+            row_broken(&q, 1);
         processing = row_processing_status(&q, 2);
         status = row_payment_status(&q, 3);
         tell_seq = query_i64(&q, 4);

@@ -386,7 +386,10 @@ static void recover_ends_every_lease(void **state)
     settle_ok(s, fact_of(s, 1, PAYMENT_DECLINE));
     assert_int_equal(untold_count(s), 1);
     assert_int_equal(due_count(s) + untold_count(s), 0);
+    defer(s, (struct deferral){.payment_id = payment(2), .pause_us = HOUR, .no_answer = true});
+    assert_int_equal(store_i64(s, "SELECT sum(tries) FROM attempts", NULL), 1);
     assert_int_equal(ledger_recover(s->ledger), ERR_OK);
+    assert_int_equal(store_i64(s, "SELECT sum(tries) FROM attempts", NULL), 0);
     assert_int_equal(ledger_recover(s->ledger), ERR_OK);
     assert_int_equal(due_count(s), 1);
     assert_int_equal(untold_count(s), 1);
