@@ -7,8 +7,8 @@ help: ## what there is
 deps: ## install the packages for building and testing (needs root)
 	. ./tools/setup.sh && need_packages $$TEST_PACKAGES
 
-build: ## leaves build/subpay
-	. ./tools/setup.sh && build_into build
+build: ## leaves build/subpay, and the tests
+	. ./tools/setup.sh && build_into build all -Dtests=true
 
 check: build ## the quick tier: rules, unit, contract, 1,000 simulated worlds; on every change
 	meson test -C build --print-errorlogs

@@ -68,7 +68,7 @@ def sanitized(folder, sanitizer, suites, environment):
     if not (path / "build.ninja").exists():
         shutil.rmtree(path, ignore_errors=True)
         code = run(["meson", "setup", folder, f"-Db_sanitize={sanitizer}", "-Db_lundef=false",
-                    "-Dbuildtype=debugoptimized", "-Dwerror=false"], stdout=subprocess.DEVNULL)
+                    "-Dtests=true", "-Dwerror=false"], stdout=subprocess.DEVNULL)
         if code != 0:
             return Count(failed=1)
     if run(["ninja", "-C", folder, "--quiet"]) != 0:

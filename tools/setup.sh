@@ -38,17 +38,24 @@ need_packages() {
     }
 }
 
-# build_into FOLDER [meson options]: configures once, then builds what changed.
+# build_into FOLDER TARGET [meson options]: configures where need be, then builds what changed.
 build_into() {
-    folder=$1
-    shift
+    folder=$1 target=$2
+    shift 2
     if [ ! -f "$folder/build.ninja" ]; then
         rm -rf "$folder"
-        meson setup "$folder" "$@" >"$folder.log" 2>&1 || {
-            cat "$folder.log" >&2
-            exit 1
-        }
-        rm -f "$folder.log"
+        configure setup "$folder" "$@"
+    elif [ $# -gt 0 ] && [ "$(cat "$folder/.options" 2>/dev/null)" != "$*" ]; then
+        configure setup --reconfigure "$folder" "$@"
     fi
-    ninja -C "$folder" --quiet >&2
+    [ $# -eq 0 ] || printf '%s\n' "$*" >"$folder/.options"
+    ninja -C "$folder" --quiet "$target" >&2
+}
+
+configure() {
+    meson "$@" >"$folder.log" 2>&1 || {
+        cat "$folder.log" >&2
+        exit 1
+    }
+    rm -f "$folder.log"
 }

@@ -1,5 +1,5 @@
-/* subpay migrate: the schema of the embedded file. upgrade and downgrade hold the file's lock while they work; the others
- * read beside a running process. */
+/* subpay migrate: the schema of the embedded file. upgrade and downgrade hold the file's lock while
+ * they work; the others read beside a running process. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>

@@ -4,7 +4,8 @@
 
 #include "ledger/views.h"
 
-/* The prices in force on `day`, one per subscription type that has one, in the order of the types. */
+/* The prices in force on `day`, one per subscription type that has one, in the order of the types.
+ */
 enum err catalog_prices(struct views *v, struct date day, struct arena *arena, struct price **out,
                         size_t *count) MUST_CHECK;
 

@@ -11,8 +11,8 @@
 #include "ledger/sqlite_ledger.h"
 
 #define REPORT_MAX 65536
-/* Savepoints keep the pages that they would restore: in memory, not in a temporary file. The cache holds what a
- * batch of a few hundred users dirties. */
+/* Savepoints keep the pages that they would restore: in memory, not in a temporary file. The cache
+ * holds what a batch of a few hundred users dirties. */
 #define WRITER_PRAGMAS "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-4096;"
 
 struct embedded {

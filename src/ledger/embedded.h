@@ -1,8 +1,9 @@
 /* embedded.h: the one file of the embedded engines: who holds it, and the handles over it.
  *
- * DATA_DIR/subpay.db holds store and queue; DATA_DIR/subpay.lock is held by the one process that writes (a lock
- * of the open file, F_OFD_SETLK, so that asking does not take it), and contains its pid. Opening migrates. In
- * the simulated world the file is in memory and there is no lock; all handles then share the one connection. */
+ * DATA_DIR/subpay.db holds store and queue; DATA_DIR/subpay.lock is held by the one process that
+ * writes (a lock of the open file, F_OFD_SETLK, so that asking does not take it), and contains its
+ * pid. Opening migrates. In the simulated world the file is in memory and there is no lock; all
+ * handles then share the one connection. */
 #ifndef SUBPAY_LEDGER_EMBEDDED_H
 #define SUBPAY_LEDGER_EMBEDDED_H
 
@@ -18,7 +19,8 @@
 
 struct embedded;
 
-/* Takes the lock, opens and migrates. ERR_LOCKED: why names the pid. Makes data_dir (0700) if need be. */
+/* Takes the lock, opens and migrates. ERR_LOCKED: why names the pid. Makes data_dir (0700) if need
+ * be. */
 enum err embedded_open(struct embedded **out, const char *data_dir, struct clock *clock,
                        struct random *random, char *why, size_t why_cap) MUST_CHECK;
 enum err embedded_open_memory(struct embedded **out, struct clock *clock,
@@ -34,8 +36,8 @@ void embedded_reader_close(struct embedded *e, struct db *db);
 enum err embedded_ledger(struct embedded *e, struct ledger **out) MUST_CHECK;
 enum err embedded_views(struct embedded *e, struct views **out) MUST_CHECK;
 
-/* The lock alone, for commands that write without the services. *fd is for embedded_unlock. Makes data_dir.
- * migrator: says so in the file, and so others know that waiting is worth while. */
+/* The lock alone, for commands that write without the services. *fd is for embedded_unlock. Makes
+ * data_dir. migrator: says so in the file, and so others know that waiting is worth while. */
 enum err embedded_lock(int *fd, const char *data_dir, bool migrator, char *why,
                        size_t why_cap) MUST_CHECK;
 void embedded_unlock(int fd); /* -1 is fine */

@@ -1,5 +1,6 @@
-/* DATA_DIR/subpay.lock: a lock of the open file (not of the process): it ends with the process, however that ends, a
- * child does not inherit the right to it by accident, and F_OFD_GETLK asks without taking. */
+/* DATA_DIR/subpay.lock: a lock of the open file (not of the process): it ends with the process,
+ * however that ends, a child does not inherit the right to it by accident, and F_OFD_GETLK asks
+ * without taking. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -1,15 +1,21 @@
 /* ledger.h: where money moves. The write side of the store: ten verbs in the words of the trade.
  *
- * Purpose: the state of every request and the lock under which it changes. One account row per user is that
- * lock and the work list; a verb takes accounts first, then reads, asks billing/ to decide, and writes, in
- * one transaction. Each verb is durable when it returns OK and has done nothing otherwise; each may be
- * repeated after any crash. Statuses move only here, and every move leaves a row in `events`.
+ * Purpose: the state of every request and the lock under which it changes. One account row per user
+ * is that lock and the work list; a verb takes accounts first, then reads, asks billing/ to decide,
+ * and writes, in one transaction. Each verb is durable when it returns OK and has done nothing
+ * otherwise; each may be repeated after any crash. Statuses move only here, and every move leaves a
+ * row in `events`.
  *
- * Owner: a handle is opened once per service and closed by it. Results live in the arena that is passed in.
- * Threads: one handle, one thread at a time; handles of one store may be used side by side. Verbs block.
- * Errors: retriable ones (err_retriable) mean "call again later"; ledger_why says more for the operator.
- * Time: the store has its own clock (the database's; for SQLite the clock given at open), so no verb has `now`.
- * Drivers: sqlite_ledger.c (embedded); the front file ledger.c checks arguments and results for all drivers. */
+ * Owner: a handle is opened once per service and closed by it. Results live in the arena that is
+ * passed in.
+ * Threads: one handle, one thread at a time; handles of one store may be used side by side. Verbs
+ * block.
+ * Errors: retriable ones (err_retriable) mean "call again later"; ledger_why says more for the
+ * operator.
+ * Time: the store has its own clock (the database's; for SQLite the clock given at open), so no
+ * verb has `now`.
+ * Drivers: sqlite_ledger.c (embedded); the front file ledger.c checks arguments and results for all
+ * drivers. */
 #ifndef SUBPAY_LEDGER_LEDGER_H
 #define SUBPAY_LEDGER_LEDGER_H
 
@@ -50,18 +56,20 @@ struct ledger_record {
     enum reject reject;          /* out with APPEND_REFUSED: no_price or id_conflict */
 };
 
-/* Stores every request once, priced (rule 7), and moves the position from `from` to `to`, in one transaction.
- * seq follows the order of `records`. ERR_MOVED: the position is not `from` (another saver; from->next 0 with
- * an empty log_id = there was none). ERR_REFUSED: some verdicts are APPEND_REFUSED and nothing was
- * stored: put those where they belong and call again without them. requested_at_us = REQUEST_NO_TIME takes
- * the storing time. count may be 0: only the position moves. */
+/* Stores every request once, priced (rule 7), and moves the position from `from` to `to`, in one
+ * transaction. seq follows the order of `records`. ERR_MOVED: the position is not `from` (another
+ * saver; from->next 0 with an empty log_id = there was none). ERR_REFUSED: some verdicts are
+ * APPEND_REFUSED and nothing was stored: put those where they belong and call again without them.
+ * requested_at_us = REQUEST_NO_TIME takes the storing time. count may be 0: only the position
+ * moves. */
 enum err ledger_append(struct ledger *l, struct ledger_record *records, size_t count,
                        const struct ledger_position *from,
                        const struct ledger_position *to) MUST_CHECK;
 /* ERR_NOT_FOUND before the first append of that partition. */
 enum err ledger_position(struct ledger *l, const char *topic, int32_t partition,
                          struct ledger_position *out) MUST_CHECK;
-/* Sets `next` (topic rewind); running savers notice by ERR_MOVED. log_id and checksum are forgotten. */
+/* Sets `next` (topic rewind); running savers notice by ERR_MOVED. log_id and checksum are
+ * forgotten. */
 enum err ledger_rewind(struct ledger *l, const char *topic, int32_t partition,
                        int64_t next) MUST_CHECK;
 
@@ -92,10 +100,11 @@ struct ledger_claimed {
     size_t attempt_count;
     size_t users, duplicated, closed; /* accounts looked at; payments that ended without a call */
 };
-/* Takes due users without a payment in flight, skips locked ones, and decides (rules 1, 3, 5, 9). Two
- * statements in every driver: lock the accounts, then read their requests. users = users_max: there may be more.
- * Claim, due and untold put a user whose stored rows are damaged off for five minutes, leave an alarm event, and go
- * on with the others; ledger_why then says so although the verb returned OK. */
+/* Takes due users without a payment in flight, skips locked ones, and decides (rules 1, 3, 5, 9).
+ * Two statements in every driver: lock the accounts, then read their requests. users = users_max:
+ * there may be more. Claim, due and untold put a user whose stored rows are damaged off for five
+ * minutes, leave an alarm event, and go on with the others; ledger_why then says so although the
+ * verb returned OK. */
 enum err ledger_claim(struct ledger *l, const struct ledger_claim *claim, struct arena *arena,
                       struct ledger_claimed *out) MUST_CHECK;
 /* Undecided payments whose next question is due, at most max; each is leased for lease_us. */
@@ -118,8 +127,8 @@ struct fact {
     } verdict;              /* out */
     size_t waiting_duplicated; /* out: requests that waited and became its duplicates (rule 2) */
 };
-/* Records answers whoever brings them: status, period (rules 4, 5), the requests that waited, account and
- * events in one transaction. Never fails on a business rule. */
+/* Records answers whoever brings them: status, period (rules 4, 5), the requests that waited,
+ * account and events in one transaction. Never fails on a business rule. */
 enum err ledger_settle(struct ledger *l, struct fact *facts, size_t count) MUST_CHECK;
 
 /* No definite answer: when to ask again. Ignored for a payment that is settled by now. */
@@ -144,8 +153,8 @@ struct telling {
     struct money money;    /* may be unknown for a refund that was closed */
     int64_t expiration_us; /* of an accepted payment, else TIME_NEVER */
 };
-/* Processed payments that nobody has told the user about, at most max: of a user one at a time, the oldest. The user is
- * leased for lease_us; the next one is due as soon as this one is told. */
+/* Processed payments that nobody has told the user about, at most max: of a user one at a time, the
+ * oldest. The user is leased for lease_us; the next one is due as soon as this one is told. */
 enum err ledger_untold(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,
                        struct telling **out, size_t *count) MUST_CHECK;
 struct told {
@@ -164,8 +173,8 @@ struct ledger_counts {
     int64_t undecided, undecided_oldest_us, needing_decision, alarms;
 };
 enum err ledger_counts(struct ledger *l, struct ledger_counts *out) MUST_CHECK;
-/* Leases of a process that is surely dead end now, and its growing pauses start anew (tries = 0). Only
- * for a store with one owner (the embedded file, at start); elsewhere they run out. */
+/* Leases of a process that is surely dead end now, and its growing pauses start anew (tries = 0).
+ * Only for a store with one owner (the embedded file, at start); elsewhere they run out. */
 enum err ledger_recover(struct ledger *l) MUST_CHECK;
 
 enum ledger_change {
@@ -173,8 +182,8 @@ enum ledger_change {
     LEDGER_CHANGE_SETTLED = 2, /* there may be somebody to tell */
     LEDGER_CHANGE_PAYMENT = 4, /* some payment looks different now (?wait=) */
 };
-/* fn is called after commits, from any thread, with a mask of ledger_change; it only shortens waits and
- * may be lost. One watcher per handle; NULL removes it. */
+/* fn is called after commits, from any thread, with a mask of ledger_change; it only shortens waits
+ * and may be lost. One watcher per handle; NULL removes it. */
 void ledger_watch(struct ledger *l, void (*fn)(void *ctx, unsigned changes), void *ctx);
 const char *ledger_why(const struct ledger *l);
 void ledger_close(struct ledger *l); /* NULL is fine */

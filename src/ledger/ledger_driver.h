@@ -1,6 +1,8 @@
-/* ledger_driver.h: what a ledger driver implements; for ledger.c, the drivers and the simulated world only.
+/* ledger_driver.h: what a ledger driver implements; for ledger.c, the drivers and the simulated
+ * world only.
  *
- * The front file ledger.c has checked the arguments before a driver sees them and checks the results after. */
+ * The front file ledger.c has checked the arguments before a driver sees them and checks the
+ * results after. */
 #ifndef SUBPAY_LEDGER_LEDGER_DRIVER_H
 #define SUBPAY_LEDGER_LEDGER_DRIVER_H
 

@@ -18,7 +18,8 @@ struct append {
     struct known_price prices[SUBSCRIPTION_TYPE_COUNT]; /* of the day asked for last */
 };
 
-/* Compare-and-set: whoever moves the position first has stored the records, the other one starts again. */
+/* Compare-and-set: whoever moves the position first has stored the records, the other one starts
+ * again. */
 static enum err append_position(struct append *a)
 {
     struct query q;
@@ -108,7 +109,8 @@ static enum err append_price(struct append *a, const struct request *r, int64_t 
     return query_close(&q);
 }
 
-/* A user with a payment in flight is not due by this: the request waits until it is settled (rule 2). */
+/* A user with a payment in flight is not due by this: the request waits until it is settled (rule
+ * 2). */
 static enum err append_account(struct append *a, const struct uuid *user_id)
 {
     struct query q;

@@ -30,7 +30,8 @@ enum err verb_fails(struct verb *v, enum err err, const char *why)
     return err;
 }
 
-/* In the writer's thread: what SQLite says of a failure has to be copied before the next closure runs. */
+/* In the writer's thread: what SQLite says of a failure has to be copied before the next closure
+ * runs. */
 static enum err verb_run(struct db *db, void *arg)
 {
     struct verb *v = arg;

@@ -1,8 +1,9 @@
 /* sqlite_ledger.h: what the files of the SQLite driver share; nobody else includes it.
  *
- * A verb is a struct that begins with struct verb: its arguments, its results, and `run`, the closure over the
- * writing connection. verb_do hands it to the group commit and tells the watchers once it is durable. Inside
- * run everything is under one lock, that of the file; accounts are nevertheless taken first, as everywhere. */
+ * A verb is a struct that begins with struct verb: its arguments, its results, and `run`, the
+ * closure over the writing connection. verb_do hands it to the group commit and tells the watchers
+ * once it is durable. Inside run everything is under one lock, that of the file; accounts are
+ * nevertheless taken first, as everywhere. */
 #ifndef SUBPAY_LEDGER_SQLITE_LEDGER_H
 #define SUBPAY_LEDGER_SQLITE_LEDGER_H
 
@@ -40,8 +41,9 @@ struct verb {
     bool parks_telling;
 };
 enum err verb_do(struct verb *v) MUST_CHECK;
-/* The same for work lists: a user whose rows are damaged must not keep the others waiting, so they get an alarm
- * event, are put off by SQLITE_PARK_US, and the verb runs again without them. `reset` forgets results. */
+/* The same for work lists: a user whose rows are damaged must not keep the others waiting, so they
+ * get an alarm event, are put off by SQLITE_PARK_US, and the verb runs again without them. `reset`
+ * forgets results. */
 enum err verb_do_list(struct verb *v, void (*reset)(struct verb *v)) MUST_CHECK;
 /* Sets ledger_why; returns err. */
 enum err verb_fails(struct verb *v, enum err err, const char *why);

@@ -83,7 +83,8 @@ static enum err settle_period_insert(struct settle *s, const struct stored_perio
     return err == ERR_OK ? row_period_event(&s->verb, n, user, "active") : err;
 }
 
-/* Rule 4. active_until is the end of the last period, so the new one follows it and cannot overlap. */
+/* Rule 4. active_until is the end of the last period, so the new one follows it and cannot overlap.
+ */
 static enum err settle_opens(struct settle *s, const struct uuid *payment_id, struct settled *p)
 {
     struct cover *cover = &p->cover;
@@ -201,7 +202,8 @@ static enum err settle_chunk(struct settle *s, const struct settled *p, int64_t 
     return query_close(&q);
 }
 
-/* Rule 2: a prefix of what waited becomes duplicates, so chunk after chunk gives the same answer. */
+/* Rule 2: a prefix of what waited becomes duplicates, so chunk after chunk gives the same answer.
+ */
 static enum err settle_waiting(struct settle *s, struct fact *f, struct settled *p)
 {
     struct waiting rows[SETTLE_WAITING_CHUNK];

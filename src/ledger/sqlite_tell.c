@@ -1,5 +1,6 @@
-/* Whom to tell. One payment of a user at a time, the oldest first: so a user reads the outcomes in their order, and
- * what is processed while the notifier holds the user is due as soon as the notifier has reported. */
+/* Whom to tell. One payment of a user at a time, the oldest first: so a user reads the outcomes in
+ * their order, and what is processed while the notifier holds the user is due as soon as the
+ * notifier has reported. */
 #include <string.h>
 
 #include "ledger/sqlite_ledger.h"

@@ -1,5 +1,5 @@
-/* The read side over the embedded file: one prepared look-up per id, inside one snapshot per call. Reading never waits
- * for the writer (WAL), so patience_ms has nothing to bound here. */
+/* The read side over the embedded file: one prepared look-up per id, inside one snapshot per call.
+ * Reading never waits for the writer (WAL), so patience_ms has nothing to bound here. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,7 +137,8 @@ static enum err sqlite_payments_of(struct views *views, const struct uuid *user_
     return err;
 }
 
-/* The account answers, but for a user whose last unbroken cover is still to come: an earlier period may hold. */
+/* The account answers, but for a user whose last unbroken cover is still to come: an earlier period
+ * may hold. */
 static enum err subscribed_one(struct sqlite_views *v, const struct uuid *user, int64_t at_us,
                                bool *out)
 {

@@ -1,7 +1,8 @@
 /* views.h: the read side of the store: projections for the API. No locks, no effects.
  *
- * A handle is opened per thread. Batches where the API asks for many users at once. Results live in the
- * arena. Errors as in ledger.h; a store that is away answers ERR_UNREACHABLE within patience_ms. */
+ * A handle is opened per thread. Batches where the API asks for many users at once. Results live in
+ * the arena. Errors as in ledger.h; a store that is away answers ERR_UNREACHABLE within
+ * patience_ms. */
 #ifndef SUBPAY_LEDGER_VIEWS_H
 #define SUBPAY_LEDGER_VIEWS_H
 

@@ -1,7 +1,9 @@
-/* suite.h: a store to test against, chosen by SUBPAY_TEST_STORE: sqlite (default, in memory) or sqlite-file.
+/* suite.h: a store to test against, chosen by SUBPAY_TEST_STORE: sqlite (default, in memory) or
+ * sqlite-file.
  *
- * A test gets a fresh store with a clock that moves only when told, and afterwards store_sane recomputes everything that
- * can be recomputed. Helpers fail the test by themselves; those that return an err do not. */
+ * A test gets a fresh store with a clock that moves only when told, and afterwards store_sane
+ * recomputes everything that can be recomputed. Helpers fail the test by themselves; those that
+ * return an err do not. */
 #ifndef SUBPAY_TESTS_CONTRACT_SUITE_H
 #define SUBPAY_TESTS_CONTRACT_SUITE_H
 

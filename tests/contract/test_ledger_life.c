@@ -1,4 +1,5 @@
-/* The verbs together: long random lives with repeats, many handles over the writer's thread, SIGKILL in the middle. */
+/* The verbs together: long random lives with repeats, many handles over the writer's thread,
+ * SIGKILL in the middle. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -334,7 +335,8 @@ static void handles_side_by_side_over_the_writers_thread(void **state)
 
 /* ---- SIGKILL ---- */
 
-/* Works without end; says the number of each payment on the pipe after the verb that stored it returned. */
+/* Works without end; says the number of each payment on the pipe after the verb that stored it
+ * returned. */
 static void child_life(const char *dir, int first, int pipe_fd)
 {
     struct store s = {0};

@@ -1,4 +1,5 @@
-/* settle: rules 2, 4, 5 and 6 through the real tables; a definite answer is recorded whoever brings it, once. */
+/* settle: rules 2, 4, 5 and 6 through the real tables; a definite answer is recorded whoever brings
+ * it, once. */
 #include <stdio.h>
 #include <string.h>
 

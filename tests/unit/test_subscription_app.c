@@ -191,7 +191,7 @@ static struct uuid key_id(const char *key, enum payment_type type,
 static void assert_in(const char *text, const char *part)
 {
     if (strstr(text, part) == NULL)
-        fail_msg("no %s in %s", part, text);
+        assert_string_equal(text, part); /* shows both */
 }
 
 /* ---- POST ---- */

@@ -1,14 +1,15 @@
--- The books (contract section 6) and the embedded queue (section 7). Ids are lower-case UUID texts, times are
--- texts YYYY-MM-DDTHH:MM:SS.ffffffZ, so that text order is time order. CHECKs say OR and not IN, because SQLite makes
--- a table of every list of three for every row that it checks: payments then take four times as long.
+-- The books (contract section 6) and the embedded queue (section 7). Ids are lower-case UUID texts,
+-- times are texts YYYY-MM-DDTHH:MM:SS.ffffffZ, so that text order is time order. CHECKs say OR and
+-- not IN, because SQLite makes a table of every list of three for every row that it checks: then
+-- payments take four times as long.
 
 -- One row per user: the lock under which everything about the user is decided, and the work lists.
 CREATE TABLE accounts (
     user_id        TEXT NOT NULL PRIMARY KEY,
-    version        INTEGER NOT NULL DEFAULT 0, -- bumped whenever the lock is taken to change something
+    version        INTEGER NOT NULL DEFAULT 0, -- bumped whenever the lock is taken for a change
     in_flight      INTEGER NULL, -- seq of the payment in_processing
     pending_seq    INTEGER NULL, -- no payment below this seq is new; null: none is
-    due_at         TEXT NULL,    -- processor: claim (nothing in flight) or ask again (in flight) from then on
+    due_at         TEXT NULL,    -- processor: claim, or ask again when in flight, from then on
     tell_seq       INTEGER NULL, -- no payment below this seq is processed; null: none is
     tell_due_at    TEXT NULL,    -- notifier: tell the user from then on
     active_from    TEXT NULL,    -- [active_from, active_until): unbroken cover up to the end of the
@@ -60,7 +61,8 @@ CREATE INDEX payments_user ON payments (user_id, seq);
 CREATE UNIQUE INDEX payments_refunding ON payments (refunding) WHERE refunding IS NOT NULL;
 CREATE INDEX payments_needs_decision ON payments (seq) WHERE needs_decision <> 0;
 
--- What was sent, byte for byte, stored before it is sent. One per payment: the key is the payment's id.
+-- What was sent, byte for byte, stored before it is sent. One per payment: its key is the payment's
+-- id.
 CREATE TABLE attempts (
     seq           INTEGER PRIMARY KEY REFERENCES payments (seq),
     body          TEXT NOT NULL,
@@ -84,7 +86,8 @@ CREATE TABLE subscriptions (
     end_reason        TEXT NULL CHECK (end_reason IN ('refund', 'admin')),
     CHECK (ends_at >= starts_at)
 ) STRICT, WITHOUT ROWID;
--- "The user's last period" is the first by starts_at, ends_at, id, all descending; ids are time-ordered.
+-- "The user's last period" is the first by starts_at, ends_at, id, all descending; ids are
+-- time-ordered.
 CREATE INDEX subscriptions_user ON subscriptions (user_id, starts_at);
 
 -- A user's periods [starts_at, ends_at) never overlap; an empty one overlaps nothing.
@@ -105,7 +108,8 @@ BEGIN
     SELECT RAISE(ABORT, 'periods of a user overlap');
 END;
 
--- (Keys first: in a table WITHOUT ROWID another order makes integrity_check of SQLite 3.40 see NULLs.)
+-- (Keys first: in a table WITHOUT ROWID another order makes integrity_check of SQLite 3.40 see
+-- NULLs.)
 CREATE TABLE subscription_cost (
     subscription_type TEXT NOT NULL CHECK (subscription_type = 'month'
         OR subscription_type = 'three_months' OR subscription_type = 'year'),
@@ -120,13 +124,14 @@ INSERT INTO subscription_cost (subscription_type, cost, currency, starting_date)
     ('year', 299900, 'RUB', '2020-01-01');
 
 -- What happened; everything above can be recomputed from it. Rows are only added.
---   payment moves: from_status null → 'new' when stored; detail {"duplicate_of","reason","refund_of","amount",
---     "currency","expiration_date","notification"} as far as the move sets them
---   subscription: to_status 'active' when opened, 'ended' when ended early; detail {"user_id","payment_id",
---     "subscription_type","starts_at","expiration_date","ends_at","end_reason"} as they are afterwards
+--   payment moves: from_status null → 'new' when stored; detail {"duplicate_of","reason","refund_of",
+--     "amount","currency","expiration_date","notification"} as far as the move sets them
+--   subscription: to_status 'active' when opened, 'ended' when ended early; detail {"user_id",
+--     "payment_id","subscription_type","starts_at","expiration_date","ends_at","end_reason"} as they
+--     are afterwards
 --   price: to_status 'added' or 'deleted'; subject_id TYPE/DATE
---   alarms: from_status, to_status and payment_status null, detail {"alarm":…}: "contradiction" with
---     "outcome"; "damaged" with "user_id" and "note"
+--   alarms: from_status, to_status and payment_status null, detail {"alarm":…}: "contradiction"
+--     with "outcome"; "damaged" with "user_id" and "note"
 --   payment_status is the one after the move; actor: saver, processor, notifier
 CREATE TABLE events (
     seq            INTEGER PRIMARY KEY, -- grows, because rows are only added

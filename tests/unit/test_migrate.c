@@ -1,0 +1,183 @@
+/* subpay migrate: exit codes, what is printed, and who may work beside whom. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "cli/cli.h"
+#include "ledger/embedded.h"
+
+struct fixture {
+    char dir[64];
+    char out[4096], err[4096]; /* of the last command */
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    memset(&f, 0, sizeof f);
+    snprintf(f.dir, sizeof f.dir, "/tmp/subpay-test-XXXXXX");
+    if (!mkdtemp(f.dir) || chdir(f.dir) != 0) /* no .env of a developer */
+        return -1;
+    *state = &f;
+    return setenv("DATA_DIR", f.dir, 1);
+}
+
+static int teardown(void **state)
+{
+    static const char *const NAMES[] = {"subpay.db", "subpay.db-wal", "subpay.db-shm",
+                                        "subpay.lock"};
+    struct fixture *f = *state;
+    char path[128];
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s", f->dir, NAMES[i]);
+        (void)remove(path);
+    }
+    return chdir("/") == 0 ? rmdir(f->dir) : -1;
+}
+
+static void take(FILE *file, int fd, int saved, char *text, size_t cap)
+{
+    fflush(NULL);
+    dup2(saved, fd);
+    close(saved);
+    rewind(file);
+    text[fread(text, 1, cap - 1, file)] = '\0';
+    fclose(file);
+}
+
+static int migrate(struct fixture *f, const char *verb, const char *a, const char *b)
+{
+    char words[4][32] = {"migrate"};
+    char *argv[5] = {words[0]};
+    const char *given[] = {verb, a, b};
+    FILE *out = tmpfile(), *err = tmpfile();
+    int argc = 1;
+    assert_true(out && err);
+    for (int i = 0; i < 3 && given[i]; i++) {
+        snprintf(words[argc], sizeof words[argc], "%s", given[i]);
+        argv[argc] = words[argc];
+        argc++;
+    }
+    fflush(NULL);
+    int saved_out = dup(1), saved_err = dup(2);
+    dup2(fileno(out), 1);
+    dup2(fileno(err), 2);
+    int code = cli_migrate(argc, argv);
+    take(out, 1, saved_out, f->out, sizeof f->out);
+    take(err, 2, saved_err, f->err, sizeof f->err);
+    return code;
+}
+
+static int lines(const char *text)
+{
+    int n = 0;
+    for (; *text; text++)
+        n += *text == '\n';
+    return n;
+}
+
+static void a_whole_life(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(migrate(f, "current", NULL, NULL), CLI_DONE);
+    assert_string_equal(f->out, "");
+    assert_int_equal(access("subpay.db", F_OK), -1); /* looking makes nothing */
+    assert_int_equal(migrate(f, "check", NULL, NULL), CLI_FAILED);
+    assert_int_equal(migrate(f, "upgrade", NULL, NULL), CLI_DONE);
+    assert_non_null(strstr(f->out, "0001_initial"));
+    assert_int_equal(migrate(f, "upgrade", "head", NULL), CLI_DONE);
+    assert_string_equal(f->out, "");
+    assert_int_equal(migrate(f, "current", NULL, NULL), CLI_DONE);
+    assert_non_null(strstr(f->out, "(head)"));
+    assert_int_equal(migrate(f, "history", NULL, NULL), CLI_DONE);
+    assert_non_null(strstr(f->out, "0001_initial applied 2"));
+    assert_int_equal(migrate(f, "check", NULL, NULL), CLI_DONE);
+    assert_int_equal(migrate(f, "downgrade", "base", NULL), CLI_FAILED);
+    assert_non_null(strstr(f->err, "--destroy-data"));
+    assert_int_equal(migrate(f, "downgrade", "-1", "--destroy-data"), CLI_DONE);
+    assert_int_equal(migrate(f, "upgrade", "+1", NULL), CLI_DONE);
+}
+
+static void wrong_usage_is_one_line_and_2(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const CALLS[][2] = {
+        {NULL, NULL},          {"nonsense", NULL},
+        {"upgrade", "--fast"}, {"upgrade", "nobody"},
+        {"upgrade", "+999"},   {"downgrade", NULL},
+        {"current", "1"},      {"history", "head"},
+        {"check", "x"},        {"upgrade", "--destroy-data"},
+    };
+    for (size_t i = 0; i < sizeof CALLS / sizeof CALLS[0]; i++) {
+        assert_int_equal(migrate(f, CALLS[i][0], CALLS[i][1], NULL), CLI_USAGE);
+        assert_int_equal(lines(f->err), 1);
+        assert_non_null(strstr(f->err, "allowed are"));
+    }
+}
+
+static void beside_a_running_process_only_reading(void **state)
+{
+    struct fixture *f = *state;
+    struct embedded *e;
+    char why[400], pid[32];
+    assert_int_equal(embedded_open(&e, f->dir, clock_real(), random_real(), why, sizeof why),
+                     ERR_OK);
+    snprintf(pid, sizeof pid, "process %ld", (long)getpid());
+    assert_int_equal(migrate(f, "upgrade", NULL, NULL), CLI_FAILED);
+    assert_non_null(strstr(f->err, pid));
+    assert_int_equal(lines(f->err), 1);
+    assert_int_equal(migrate(f, "downgrade", "base", "--destroy-data"), CLI_FAILED);
+    assert_int_equal(migrate(f, "current", NULL, NULL), CLI_DONE);
+    assert_non_null(strstr(f->out, "(head)"));
+    assert_int_equal(migrate(f, "history", NULL, NULL), CLI_DONE);
+    assert_int_equal(migrate(f, "check", NULL, NULL), CLI_DONE);
+    embedded_close(e);
+    assert_int_equal(migrate(f, "upgrade", NULL, NULL), CLI_DONE);
+}
+
+static void a_second_migrator_waits(void **state)
+{
+    struct fixture *f = *state;
+    char why[400], ready;
+    int fds[2], fd;
+    assert_int_equal(pipe(fds), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) { /* a migrator that takes a while: its end is the end of its process */
+        if (embedded_lock(&fd, f->dir, true, why, sizeof why) != ERR_OK ||
+            write(fds[1], "!", 1) != 1)
+            _exit(1);
+        usleep(300000);
+        _exit(0);
+    }
+    assert_int_equal(read(fds[0], &ready, 1), 1);
+    assert_int_equal(migrate(f, "upgrade", NULL, NULL), CLI_DONE);
+    assert_non_null(strstr(f->out, "upgraded"));
+    int status;
+    waitpid(child, &status, 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(a_whole_life),
+        T(wrong_usage_is_one_line_and_2),
+        T(beside_a_running_process_only_reading),
+        T(a_second_migrator_waits),
+    };
+    return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);
+}
