@@ -99,15 +99,27 @@ def stage_tsan():
                      {"TSAN_OPTIONS": "halt_on_error=1"})
 
 
-def pytest(folder):
+def pytest(folder, environment=None):
     report = ROOT / "build" / f"pytest-{folder}.xml"
     report.unlink(missing_ok=True)
     code = run(["/usr/bin/python3", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
-                f"tests/{folder}", f"--junitxml={report}"])
+                f"tests/{folder}", f"--junitxml={report}"], env={**os.environ, **(environment or {})})
     count = count_junit(report)
     if code != 0 and count.failed == 0:
         count.failed = 1
     return count
+
+
+def stage_crash():
+    """Every crash point, killed at its first, second and third passing, in every scenario."""
+    path = ROOT / "build-crash"
+    if not (path / "build.ninja").exists():
+        shutil.rmtree(path, ignore_errors=True)
+        if run(["meson", "setup", "build-crash", "-Dcrash_points=true"], stdout=subprocess.DEVNULL) != 0:
+            return Count(failed=1)
+    if run(["ninja", "-C", "build-crash", "--quiet", "subpay"]) != 0:
+        return Count(failed=1)
+    return pytest("crash", {"SUBPAY_BINARY": str(path / "subpay")})
 
 
 def stage_flow():

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "base/crash.h"
+
 struct write_list {
     struct write *head, *tail;
 };
@@ -146,8 +148,10 @@ static bool group_end(struct writer *w, struct group *g)
     enum err err = g->broken;
     bool commit = err == ERR_OK && db_in_transaction(w->db);
 
+    CRASH_POINT("writer.commit.before");
     if (commit)
         err = db_commit(w->db);
+    CRASH_POINT("writer.commit.after");
     for (int i = 0; i < g->count && err != ERR_OK; i++)
         if (g->writes[i]->err == ERR_OK)
             g->writes[i]->err = err;

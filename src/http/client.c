@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/inbox.h"
 #include "base/str.h"
 
@@ -146,6 +147,7 @@ static int on_connected(void *ctx, char *remote, char *local, int remote_port, i
         f->refusal = "too late to be sent";
         return CURL_PREREQFUNC_ABORT;
     }
+    CRASH_POINT("client.send.before");
     f->written = true;
     return CURL_PREREQFUNC_OK;
 }
@@ -284,6 +286,7 @@ static void flight_tell(struct flight *f, CURLcode code)
     } else {
         outcome.note = flight_note(f, code == CURLE_OK ? CURLE_GOT_NOTHING : code);
     }
+    CRASH_POINT("client.answer.after");
     f->done(f->ctx, f->token, &outcome);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/folder.h"
 #include "base/str.h"
 #include "mailer/mailer.h"
@@ -59,6 +60,7 @@ static bool file_put(int folder_fd, const char *id, const struct str *text)
         good = false;
         failed = errno;
     }
+    CRASH_POINT("mail.write.after");
     if (good && renameat(folder_fd, beside, folder_fd, name) != 0) {
         good = false;
         failed = errno;
@@ -104,7 +106,9 @@ static void directory_sync(struct directory *d)
 {
     if (d->unsynced == 0)
         return;
+    CRASH_POINT("mail.rename.after");
     bool good = fsync(d->fd) == 0;
+    CRASH_POINT("mail.sync.after");
     const char *why = good ? "" : strerrordesc_np(errno);
     for (size_t i = d->count - d->unsynced; !good && i < d->count; i++) {
         struct mail_result *result = result_at(d, i);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/json.h"
 
 struct local_queue_hub {
@@ -202,6 +203,7 @@ static void publication_done(struct write *w, enum err err)
     struct publication *p = w->arg;
     struct local_queue_hub *hub = p->owner->hub;
     hub_give_back(hub, p->bytes);
+    CRASH_POINT("queue.publish.after");
     publication_tell(p, outcome_of(err));
     local_queue_drop(p->owner);
     if (err == ERR_OK)

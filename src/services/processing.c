@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/folder.h"
 #include "base/inbox.h"
 #include "base/json.h"
@@ -192,6 +193,7 @@ static void call_written(struct write *write, enum err err)
 {
     struct sim_call *call = (struct sim_call *)write; /* its first member */
     struct simulator *s = simulator_of(call->owner);
+    CRASH_POINT("processing.execute.after");
     atomic_store(&s->failing, err != ERR_OK);
     if (err != ERR_OK) {
         call->executed = false;

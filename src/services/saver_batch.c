@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/times.h"
 
 static uint64_t saver_token(const struct saver *s, size_t item)
@@ -128,6 +129,7 @@ static void saver_take_confirms(struct saver *s, const struct env *env)
                 continue;
             s->under_way--;
             if (confirms[i].outcome == QUEUE_DURABLE) {
+                CRASH_POINT("saver.reject.after");
                 r->state = REJECT_DURABLE;
                 s->durable++;
                 metric_add(s->rejected, 1);

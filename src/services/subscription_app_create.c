@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/json.h"
 #include "ledger/catalog.h"
 
@@ -269,7 +270,9 @@ void app_take_confirms(struct app *a)
             struct app_publish p = publish_remove(a, slot);
             if (durable) {
                 metric_add(a->queued, 1);
+                CRASH_POINT("app.accept.before");
                 answer_accepted(a, p.call, &p.payment_id, &p.money, false);
+                CRASH_POINT("app.accept.after");
             } else {
                 answer_unconfirmed(a, p.call, &p.payment_id);
             }
