@@ -1,5 +1,5 @@
 # The thin door for developers; meson does the work. `make help` lists the targets.
-.PHONY: help deps build check test bench bare fmt docs install clean
+.PHONY: help deps build check test bench faults prove bare fmt docs install clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -18,6 +18,15 @@ test: ## everything: ./test
 
 bench: build ## the two ratios, short; written to bench/results
 	/usr/bin/python3 bench/run.py
+
+faults: build ## by hand, minutes: every crash point at three hits, 100,000 worlds, 1,000 SIGKILLs, the mutants
+	SUBPAY_CRASH_HITS=3 ./test crash
+	build/tests/sim/worlds --seeds 100000
+	/usr/bin/python3 tests/faults/kills.py --kills 1000
+	/usr/bin/python3 tests/sim/mutants.py
+
+prove: build ## by hand: every interleaving up to the full bound
+	build/subpay prove --bound 4
 
 bare: ## both commands in a bare Debian 12 root (needs root and debootstrap)
 	tools/bare-machine.sh

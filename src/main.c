@@ -4,33 +4,105 @@
 
 #include "base/str.h"
 #include "cli/cli.h"
+#include "sim/prove.h"
+
+#define ALONE "Wants Kafka and PostgreSQL, which are not in this build: take `subpay run`."
 
 static const struct command {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *usage; /* behind the name, one line a form */
     const char *summary;
+    const char *details; /* what each form does, and defaults; lines */
 } COMMANDS[] = {
-    {"run", cli_run, "", "all services in one process"},
-    {"subscription-app", cli_service, "", "the HTTP API alone (Kafka and PostgreSQL)"},
-    {"saver", cli_service, "", "stores requests from the queue, alone (Kafka and PostgreSQL)"},
-    {"processor", cli_service, "", "decides and sends, alone (Kafka and PostgreSQL)"},
-    {"processing", cli_processing, "", "the simulator of the payment processing alone"},
-    {"notifier", cli_service, "", "tells users the outcome, alone (Kafka and PostgreSQL)"},
+    {"run", cli_run, "", "all services in one process",
+     "Makes DATA_DIR and its database where there is none, listens on SUBSCRIPTION_APP_LISTEN and\n"
+     "OPS_LISTEN, and in dev without PROCESSOR starts the simulator on PROCESSING_LISTEN. Prints "
+     "where\n"
+     "things are, then \"subpay is ready\". SIGTERM or SIGINT: calls in flight get 5 s, exit 0."},
+    {"subscription-app", cli_service, "", "the HTTP API alone (Kafka and PostgreSQL)", ALONE},
+    {"saver", cli_service, "", "stores requests from the queue, alone (Kafka and PostgreSQL)",
+     ALONE},
+    {"processor", cli_service, "", "decides and sends, alone (Kafka and PostgreSQL)", ALONE},
+    {"processing", cli_processing, "", "the simulator of the payment processing alone",
+     "Listens on PROCESSING_LISTEN; its journal is in DATA_DIR. PROCESSING_OUTCOMES, _LATENCY_MS,\n"
+     "_FAULTS and _SEED say how it behaves. Refused in prod."},
+    {"notifier", cli_service, "", "tells users the outcome, alone (Kafka and PostgreSQL)", ALONE},
     {"migrate", cli_migrate,
-     "upgrade [head|+N|REVISION]\ndowngrade -N|REVISION|base "
-     "[--destroy-data]\ncurrent\nhistory\ncheck",
-     "the schema of the store"},
+     "upgrade [head|+N|REVISION]\ndowngrade -N|REVISION|base [--destroy-data]\ncurrent\nhistory\n"
+     "check",
+     "the schema of the store",
+     "upgrade    to the last revision (head, the default), N further, or to REVISION, a name or "
+     "number\n"
+     "downgrade  N back, to REVISION, or to nothing (base); one that would delete rows wants\n"
+     "           --destroy-data\n"
+     "current    the revision of the database; nothing when it is empty\n"
+     "history    all revisions, and when each was applied\n"
+     "check      exit 1 when the database is behind, or differs from what the revisions make\n"
+     "`subpay run` upgrades by itself. upgrade and downgrade want DATA_DIR for themselves."},
     {"token", cli_token, "--user UUID [--role admin] [--ttl SECONDS]",
-     "a token for the API, signed with the configured key"},
+     "a token for the API, signed with the configured key",
+     "--user  whose token; --role admin puts the role into it\n"
+     "--ttl   how long it is valid: 3600 s (an hour) by default, a year at most\n"
+     "Without JWT_SECRET_KEY, in dev, the key is DATA_DIR/jwt.key, and is made where there is "
+     "none."},
     {"topic", cli_topic,
-     "list\ncreate TOPIC [--partitions N]\nproduce TOPIC [-K SEP]\n"
+     "list [--long]\ncreate TOPIC [--partitions N]\nproduce TOPIC [-K SEP]\n"
      "consume TOPIC [--from-beginning] [--max-messages N] [--timeout-ms N] [-K SEP]\n"
      "rewind TOPIC --beginning|--to N [--partition P]",
-     "look at the queue, and write to it"},
-    {"audit", cli_audit, "[--json]",
-     "checks the invariants of the books, beside the running system"},
-    {"config", cli_config, "", "what is configured, secrets masked, and where it came from"},
+     "look at the queue, and write to it",
+     "list     the topics, one a line; --long: name, records kept, offset of the next record, "
+     "offset\n"
+     "         up to which the saver has read, with TABs between\n"
+     "create   makes a topic; nothing happens when it is there. The embedded queue has 1 "
+     "partition\n"
+     "produce  one record a line of standard input; with -K SEP a key before SEP, without it no "
+     "key\n"
+     "consume  prints key, TAB (-K: SEP instead), value, a line a record. It begins with what "
+     "comes\n"
+     "         now, or --from-beginning, and follows until it is stopped, --max-messages N were\n"
+     "         printed, nothing came for --timeout-ms N, or nobody reads the output. It moves "
+     "nobody's\n"
+     "         position\n"
+     "rewind   moves the saver's position: to the oldest record kept, or to offset N. It reads "
+     "from\n"
+     "         there again; what is stored already is not stored twice, and nothing is paid "
+     "twice.\n"
+     "         Prints TOPIC: FROM -> TO\n"
+     "SEP may be \\t. All work beside a running process; produce, create and rewind go through "
+     "it."},
+    {"price", cli_price, "list [--date DATE]\nadd TYPE COST CURRENCY DATE\ndelete TYPE DATE",
+     "the prices: COST in minor units, in force from DATE (UTC) on",
+     "list    the prices in force today or on DATE, and those to come\n"
+     "add     a price from DATE on, tomorrow at the earliest; COST in minor units: 39900 is "
+     "399.00\n"
+     "delete  one that is not yet in force\n"
+     "TYPE is month, three_months or year; DATE is YYYY-MM-DD."},
+    {"decide", cli_decide, "PAYMENT --outcome accepted|decline|error --evidence TEXT",
+     "ends a payment that shows needs_decision",
+     "Only for a payment that shows needs_decision. TEXT says how it is known, and is recorded "
+     "with\n"
+     "your login. Before decline or error the processing is asked to void the payment."},
+    {"backup", cli_backup, "PATH", "a consistent copy of the embedded file, also while it runs",
+     "PATH must not be there yet. The copy holds store and queue; the simulator's journal and the\n"
+     "mail are files of their own."},
+    {"restored", cli_restored, "",
+     "after a restore, where the processing has no journal: ask before deciding",
+     "Marks the store: every payment that is new is asked about before it is decided."},
+    {"audit", cli_audit, "[--json] [--accepted FILE]",
+     "checks the invariants of the books, beside the running system",
+     "Prints, an invariant a line, its id, ok, broken or not checked, how many were checked, and "
+     "the\n"
+     "first offenders; --json: the same as one object. --accepted: a file of payment ids, one a "
+     "line,\n"
+     "that clients were told: each must be queued or stored. Reads the processing's journal from\n"
+     "PROCESSOR, or the simulator's file in DATA_DIR. Nothing is changed.\n"
+     "Exit: 0 the books are right, 1 an invariant is broken, 3 something could not be checked."},
+    {"config", cli_config, "[--env-example|--markdown]",
+     "what is configured, secrets masked, and where it came from",
+     "Every setting as NAME=value # where it came from: environment, .env or default.\n"
+     "--env-example  prints the file .env.example instead\n"
+     "--markdown     prints the document docs/configuration.md instead"},
 };
 #define COMMAND_COUNT (sizeof COMMANDS / sizeof COMMANDS[0])
 
@@ -39,9 +111,10 @@ static void print_help(void)
     puts("subpay takes subscription payments.\n\nusage: subpay COMMAND [ARGUMENTS]\n\ncommands:");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         printf("  %-17s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
-    puts("\nsubpay COMMAND --help tells more, subpay --version says which one this is. Settings "
-         "are environment\n"
-         "variables, also read from .env in the working directory: see subpay config.");
+    puts(
+        "\nsubpay COMMAND --help (or subpay help COMMAND) tells more, subpay --version says which\n"
+        "one this is. Settings are environment variables, also read from .env in the working\n"
+        "directory: see subpay config.");
 }
 
 static void print_usage(const struct command *c)
@@ -52,9 +125,10 @@ static void print_usage(const struct command *c)
         printf("%s subpay %s%s%.*s\n", form == c->usage ? "usage:" : "      ", c->name,
                len > 0 ? " " : "", (int)len, form);
         if (form[len] == '\0')
-            return;
+            break;
         form += len + 1;
     }
+    printf("\n%s\n", c->details);
 }
 
 static bool asks_for_help(int argc, char **argv)
@@ -71,7 +145,7 @@ static int refuse(const char *name)
     str_init(&names, 1024);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         str_addf(&names, "%s, ", COMMANDS[i].name);
-    str_add(&names, "--help and --version");
+    str_add(&names, "help, --help and --version");
     int code = name ? cli_usage("unknown command %s: allowed are %s", name, names.data)
                     : cli_usage("a command is missing: allowed are %s", names.data);
     str_release(&names);
@@ -82,16 +156,17 @@ static int dispatch(int argc, char **argv)
 {
     if (argc < 2)
         return refuse(NULL);
-    const char *name = argv[1];
+    bool help = strcmp(argv[1], "help") == 0; /* alone, or of a command */
+    const char *name = help ? (argc > 2 ? argv[2] : "--help") : argv[1];
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(COMMANDS[i].name, name) != 0)
             continue;
-        if (!asks_for_help(argc - 1, argv + 1))
+        if (!help && !asks_for_help(argc - 1, argv + 1))
             return COMMANDS[i].run(argc - 1, argv + 1);
         print_usage(&COMMANDS[i]);
         return CLI_DONE;
     }
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
         print_help();
     else if (strcmp(name, "--version") == 0)
         printf("subpay %s\n", cli_version());

@@ -1,4 +1,5 @@
 """The real process under test: build/subpay in a folder of its own, on free ports, a child of the test."""
+import contextlib
 import http.client
 import json
 import os
@@ -149,7 +150,7 @@ class Subpay:
     # -- the books
 
     def rows(self, sql, *parameters):
-        with sqlite3.connect(f"file:{self.data}/subpay.db?mode=ro", uri=True) as db:
+        with contextlib.closing(sqlite3.connect(f"file:{self.data}/subpay.db?mode=ro", uri=True)) as db:
             return db.execute(sql, parameters).fetchall()
 
     def rest(self, seconds=REST_S):
@@ -163,7 +164,7 @@ class Subpay:
 
     def journal(self):
         """The processing's own journal: request and answer of every line."""
-        with sqlite3.connect(f"file:{self.data}/processing.db?mode=ro", uri=True) as db:
+        with contextlib.closing(sqlite3.connect(f"file:{self.data}/processing.db?mode=ro", uri=True)) as db:
             return [(json.loads(request), json.loads(answer))
                     for request, answer in db.execute("SELECT request, answer FROM journal ORDER BY seq")]
 

@@ -1,9 +1,9 @@
 # Sourced by ./run and ./test: installs what is missing, builds. POSIX sh; a bare Debian 12 has nothing more.
 
-BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libevent-dev libsqlite3-dev
+BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config curl libevent-dev libsqlite3-dev
 libcurl4-openssl-dev libjansson-dev libssl-dev"
 TEST_PACKAGES="$BUILD_PACKAGES libcmocka-dev clang-format python3-pytest python3-venv ca-certificates
-curl chromium"
+chromium"
 
 say() { printf '%s\n' "subpay: $*" >&2; }
 
@@ -38,22 +38,30 @@ need_packages() {
     }
 }
 
-# build_into FOLDER TARGET [meson options]: configures where need be, then builds what changed.
+# build_into FOLDER TARGET [meson options]: configures where need be, then builds what changed; silent when nothing
+# did, and when it goes well.
 build_into() {
     folder=$1 target=$2
     shift 2
     if [ ! -f "$folder/build.ninja" ]; then
         rm -rf "$folder"
-        configure setup "$folder" "$@"
+        say "building${about:+ ($about)}"
+        about=said
+        quietly meson setup "$folder" "$@"
     elif [ $# -gt 0 ] && [ "$(cat "$folder/.options" 2>/dev/null)" != "$*" ]; then
-        configure setup --reconfigure "$folder" "$@"
+        quietly meson setup --reconfigure "$folder" "$@"
     fi
     [ $# -eq 0 ] || printf '%s\n' "$*" >"$folder/.options"
-    ninja -C "$folder" --quiet "$target" >&2
+    case $(ninja -C "$folder" -n "$target" 2>&1) in
+    *"no work to do"*) return 0 ;;
+    esac
+    [ "${about-}" = said ] || say "building${about:+ ($about at most)}"
+    quietly ninja -C "$folder" "$target"
 }
 
-configure() {
-    meson "$@" >"$folder.log" 2>&1 || {
+# What a command says is shown only when it fails.
+quietly() {
+    "$@" >"$folder.log" 2>&1 || {
         cat "$folder.log" >&2
         exit 1
     }

@@ -14,4 +14,5 @@ SELECT count(*) FROM payments WHERE processing_status = 'duplicated';
 SELECT CAST(p.id AS text), 'duplicated, and journal line ' || j.seq || ' answers it ' || j.result
 FROM payments p CROSS JOIN journal j
 WHERE j.key = CAST(p.id AS text) AND p.processing_status = 'duplicated'
+  AND j.result <> 'pending'
 ORDER BY 1;

@@ -4,15 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "audit/journal.h"
+#include "audit/tables.h"
 #include "base/embed.h"
 
-#define NEEDS_JOURNAL "-- Needs the journal."
+#define NEEDS_JOURNAL "Needs the journal."
+#define LISTED "Listed, not judged."
 
 struct audit {
     struct db *db;
-    bool journal_readable;
-    char journal_why[160];
+    const struct audit_inputs *inputs;
+    struct journal_load journal;
     struct arena texts; /* of the statements; lives as long as they may be prepared */
 };
 
@@ -63,29 +64,34 @@ static enum err count_run(struct audit *a, const char *sql, struct audit_invaria
     return query_close(&q);
 }
 
-static enum err offenders_run(struct audit *a, const char *sql, struct audit_invariant *inv)
+/* All rows are counted, the first ones are kept. */
+static enum err rows_run(struct audit *a, const char *sql, int64_t *rows,
+                         char texts[][AUDIT_EXAMPLE_TEXT], int *text_count)
 {
     struct query q;
     query_open(&q, a->db, sql);
     while (query_next(&q)) {
-        inv->broken++;
-        if (inv->example_count < AUDIT_EXAMPLES_MAX)
-            snprintf(inv->examples[inv->example_count++], AUDIT_EXAMPLE_TEXT, "%s %s",
-                     query_text(&q, 0), query_text(&q, 1));
+        ++*rows;
+        if (*text_count < AUDIT_EXAMPLES_MAX)
+            snprintf(texts[(*text_count)++], AUDIT_EXAMPLE_TEXT, "%s %s", query_text(&q, 0),
+                     query_text(&q, 1));
     }
     return query_close(&q);
 }
 
-static enum err pair_run(struct audit *a, const char *count, const char *offenders,
+static enum err pair_run(struct audit *a, const char *count, const char *rows,
                          struct audit_invariant *inv)
 {
-    if (!a->journal_readable && strstr(count, NEEDS_JOURNAL) != NULL) {
+    if (!a->journal.readable && strstr(count, NEEDS_JOURNAL) != NULL) {
         inv->checked_at_all = false;
-        snprintf(inv->why, sizeof inv->why, "the journal cannot be read: %s", a->journal_why);
+        snprintf(inv->why, sizeof inv->why, "the journal cannot be read: %s", a->journal.why);
         return ERR_OK;
     }
+    if (strstr(count, LISTED) != NULL)
+        return rows_run(a, rows, &inv->listed, inv->listings, &inv->listing_count);
     enum err err = count_run(a, count, inv);
-    return err == ERR_OK ? offenders_run(a, offenders, inv) : err;
+    return err == ERR_OK ? rows_run(a, rows, &inv->broken, inv->examples, &inv->example_count)
+                         : err;
 }
 
 static enum err invariant_run(struct audit *a, const char *text, struct audit_invariant *inv)
@@ -105,48 +111,61 @@ static enum err invariant_run(struct audit *a, const char *text, struct audit_in
     }
 }
 
+static enum err invariants_run(struct audit *a, struct audit_report *r)
+{
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < AUDIT_FILES_COUNT && err == ERR_OK; i++) {
+        assert(r->count < AUDIT_INVARIANTS_MAX);
+        err = invariant_run(a, AUDIT_FILES[i].data, &r->invariants[r->count++]);
+    }
+    return err;
+}
+
+/* One snapshot: the first look into the books takes it, the journal's tail is read behind it. */
 static enum err books_run(struct audit *a, struct audit_report *r)
 {
     enum err err = db_begin(a->db);
     if (err != ERR_OK)
         return err;
-    for (size_t i = 0; i < AUDIT_FILES_COUNT && err == ERR_OK; i++) {
-        assert(r->count < AUDIT_INVARIANTS_MAX);
-        err = invariant_run(a, AUDIT_FILES[i].data, &r->invariants[r->count++]);
-    }
+    err = heartbeat_load(a->db);
+    if (err == ERR_OK)
+        err = journal_load_tail(a->db, &a->journal);
+    if (err == ERR_OK)
+        err = log_load(a->db, a->inputs->topic);
+    if (err == ERR_OK)
+        err = invariants_run(a, r);
     if (err == ERR_OK)
         return db_commit(a->db);
     db_rollback(a->db);
     return err;
 }
 
-static enum err journal_read(struct audit *a, const struct journal_source *journal)
+enum err audit_all(struct db *db, const struct audit_inputs *inputs, struct audit_report *out)
 {
-    bool unreadable;
-    enum err err = journal_load(a->db, journal, &unreadable);
-    a->journal_readable = err == ERR_OK && !unreadable;
-    const char *why = journal != NULL && journal->why != NULL ? journal->why(journal->ctx) : NULL;
-    snprintf(a->journal_why, sizeof a->journal_why, "%s", why != NULL ? why : "it is not there");
+    struct audit a = {.db = db, .inputs = inputs, .journal = {.source = inputs->journal}};
+    struct audit_report r = {.count = 0};
+    assert(!db_in_transaction(db));
+    arena_init(&a.texts, 256 * 1024);
+    /* A reader's connection refuses every write, and the temporary tables are some. */
+    enum err err = db_script(db, "PRAGMA query_only=OFF;");
+    if (err == ERR_OK)
+        err = tables_make(db);
+    if (err == ERR_OK)
+        err = journal_load(db, &a.journal);
+    if (err == ERR_OK)
+        err = accepted_load(db, inputs->accepted);
+    if (err == ERR_OK)
+        err = books_run(&a, &r);
+    enum err dropped = tables_drop(db);
+    if (err == ERR_OK)
+        err = dropped;
+    arena_release(&a.texts);
+    if (err == ERR_OK)
+        *out = r;
     return err;
 }
 
 enum err audit_run(struct db *db, const struct journal_source *journal, struct audit_report *out)
 {
-    struct audit a = {.db = db};
-    struct audit_report r = {.count = 0};
-    assert(!db_in_transaction(db));
-    arena_init(&a.texts, 256 * 1024);
-    /* A reader's connection refuses every write, and the temporary table is one. */
-    enum err err = db_script(db, "PRAGMA query_only=OFF;");
-    if (err == ERR_OK)
-        err = journal_read(&a, journal);
-    if (err == ERR_OK)
-        err = books_run(&a, &r);
-    enum err unloaded = journal_unload(db);
-    if (err == ERR_OK)
-        err = unloaded;
-    arena_release(&a.texts);
-    if (err == ERR_OK)
-        *out = r;
-    return err;
+    return audit_all(db, &(struct audit_inputs){.journal = journal}, out);
 }

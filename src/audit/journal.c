@@ -1,5 +1,6 @@
-#include "audit/journal.h"
+#include <stdio.h>
 
+#include "audit/tables.h"
 #include "base/json.h"
 
 bool journal_line_parse(const struct json *doc, struct journal_line *out)
@@ -31,15 +32,9 @@ bool journal_line_parse(const struct json *doc, struct journal_line *out)
     return true;
 }
 
-static const char TABLE[] =
-    "CREATE TEMPORARY TABLE journal (seq INTEGER PRIMARY KEY, key TEXT NOT NULL, payment_id TEXT, "
-    "user_id TEXT, payment_type TEXT, subscription_type TEXT, refund_of TEXT, result TEXT NOT "
-    "NULL, "
-    "reason TEXT, transaction_id TEXT, amount INTEGER, currency TEXT);"
-    "CREATE INDEX temp.journal_key ON journal (key);";
-
 struct loading {
     struct db *db;
+    struct journal_load *journal;
     enum err err; /* of the database, apart from the source's own */
 };
 
@@ -49,8 +44,8 @@ static enum err line_store(void *to, const struct journal_line *line)
     struct query q;
     query_open(&q, l->db,
                "INSERT INTO temp.journal (seq, key, payment_id, user_id, payment_type, "
-               "subscription_type, refund_of, result, reason, transaction_id, amount, currency) "
-               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)");
+               "subscription_type, refund_of, result, reason, transaction_id, amount, currency, "
+               "late) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
     query_bind_i64(&q, line->seq);
     query_bind_text(&q, line->key);
     query_bind_text(&q, line->payment_id);
@@ -66,32 +61,62 @@ static enum err line_store(void *to, const struct journal_line *line)
     else
         query_bind_null(&q);
     query_bind_text(&q, line->currency);
+    query_bind_i64(&q, l->journal->late);
     enum err err = query_run(&q);
     if (err == ERR_CONFLICT)
         return ERR_CORRUPT; /* a seq twice: that is no journal */
     l->err = err;
+    if (line->seq > l->journal->last_seq)
+        l->journal->last_seq = line->seq;
     return err;
 }
 
-enum err journal_load(struct db *db, const struct journal_source *source, bool *unreadable)
+static void journal_unreadable(struct journal_load *j)
 {
-    struct loading l = {.db = db};
-    enum err err = db_script(db, TABLE);
-    *unreadable = source == NULL;
-    if (err != ERR_OK || source == NULL)
-        return err;
+    const struct journal_source *s = j->source;
+    const char *why = s != NULL && s->why != NULL ? s->why(s->ctx) : NULL;
+    j->readable = false;
+    snprintf(j->why, sizeof j->why, "%s", why != NULL ? why : "it is not there");
+}
+
+static enum err instance_store(struct db *db, const struct journal_source *source)
+{
+    const char *instance = source->instance != NULL ? source->instance(source->ctx) : NULL;
+    struct query q;
+    query_open(&q, db, "INSERT INTO temp.instance (instance_id) VALUES (?1)");
+    query_bind_text(&q, instance != NULL ? instance : "");
+    return query_run(&q);
+}
+
+enum err journal_load(struct db *db, struct journal_load *j)
+{
+    struct loading l = {.db = db, .journal = j};
+    j->readable = j->source != NULL;
+    if (j->source == NULL) {
+        journal_unreadable(j);
+        return ERR_OK;
+    }
     /* A transaction of its own, over temporary tables only: the books' snapshot comes later. */
-    if ((err = db_begin(db)) != ERR_OK)
+    enum err err = db_begin(db);
+    if (err != ERR_OK)
         return err;
-    err = source->read(source->ctx, line_store, &l);
+    err = j->source->read(j->source->ctx, line_store, &l);
+    if (err == ERR_OK)
+        err = l.err = instance_store(db, j->source);
     if (err == ERR_OK)
         return db_commit(db);
     db_rollback(db);
-    *unreadable = l.err == ERR_OK;
+    journal_unreadable(j);
     return l.err;
 }
 
-enum err journal_unload(struct db *db)
+enum err journal_load_tail(struct db *db, struct journal_load *j)
 {
-    return db_script(db, "DROP TABLE IF EXISTS temp.journal;");
+    struct loading l = {.db = db, .journal = j};
+    if (!j->readable || j->source->tail == NULL)
+        return ERR_OK;
+    j->late = true;
+    if (j->source->tail(j->source->ctx, j->last_seq, line_store, &l) != ERR_OK)
+        journal_unreadable(j);
+    return l.err;
 }

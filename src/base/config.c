@@ -19,6 +19,23 @@ static void put_line(char *why, size_t why_cap, const struct str *line)
         text_copy_n(why, why_cap, line->data, why_cap - 1);
 }
 
+/* A URL may have a user and a password in it, and a broken one may have them anywhere before its last @. */
+static void put_value(struct str *line, const char *value)
+{
+    const char *at = strrchr(value, '@'), *scheme = strstr(value, "://");
+    const char *from = scheme ? scheme + 3 : value;
+    bool user = at && at > from && (scheme || memchr(value, ':', (size_t)(at - value)));
+    if (user) {
+        size_t before = (size_t)(from - value);
+        json_escape(line, value, before < SHOWN_VALUE_MAX ? before : SHOWN_VALUE_MAX);
+        str_add(line, "***");
+        value = at;
+    }
+    size_t len = strlen(value), shown = len > SHOWN_VALUE_MAX ? SHOWN_VALUE_MAX : len;
+    json_escape(line, value, shown);
+    str_add(line, shown < len ? "..." : "");
+}
+
 enum err config_refuse(char *why, size_t why_cap, const char *name, const char *value, bool secret,
                        const char *format, ...)
 {
@@ -28,10 +45,8 @@ enum err config_refuse(char *why, size_t why_cap, const char *name, const char *
     if (value && secret) {
         str_add(&line, "=***");
     } else if (value) {
-        size_t len = strlen(value), shown = len > SHOWN_VALUE_MAX ? SHOWN_VALUE_MAX : len;
         str_add(&line, "=");
-        json_escape(&line, value, shown);
-        str_add(&line, shown < len ? "..." : "");
+        put_value(&line, value);
     }
     va_list args;
     va_start(args, format);
@@ -240,6 +255,7 @@ enum err config_load(struct config *out, enum config_for purpose, char *const *e
     config_defaults(out);
     for (size_t i = 0; i < SETTINGS_COUNT && err == ERR_OK; i++)
         err = load_setting(&sources, &SETTINGS[i], out, why, why_cap);
+    sources_unknown(&sources, out->unknown, sizeof out->unknown);
     sources_close(&sources);
     if (err == ERR_OK)
         err = compose(out, why, why_cap);

@@ -4,7 +4,8 @@
  * docs/configuration.md and `subpay config` are generated from it and compared in the tests.
  * Sources, the first that has it wins: the environment, `.env` in the working directory, the
  * default. NAME_FILE gives the value of a secret NAME from a file. An empty value counts as unset;
- * unknown names are ignored, for the environment and `.env` are shared with others. After
+ * unknown names are ignored, for the environment and `.env` are shared with others
+ * (config_warns tells those of `.env`). After
  * config_load nothing changes: any thread may read. */
 #ifndef SUBPAY_BASE_CONFIG_H
 #define SUBPAY_BASE_CONFIG_H
@@ -61,6 +62,7 @@ struct config {
     char processing_outcomes[CONFIG_TEXT], processing_latency_ms[CONFIG_TEXT];
     char processing_faults[CONFIG_TEXT];
     int64_t processing_seed, processing_pending_s;
+    char unknown[256]; /* names in `.env` that are no setting's, for config_warns */
     /* where each value came from, for `subpay config`; private to config_*.c */
     unsigned char source[64];
 };
@@ -81,7 +83,7 @@ enum config_for {
 enum err config_load(struct config *out, enum config_for purpose, char *const *environment,
                      const char *env_file, char *why, size_t why_cap) MUST_CHECK;
 void config_defaults(struct config *out);
-/* Something allowed that an operator should know; false when there is nothing. */
+/* What is allowed and an operator should know, all of it in one line; false when there is nothing. */
 bool config_warns(const struct config *c, char *why, size_t why_cap);
 
 /* The documents. config_print masks secrets and says where each value came from. */

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -180,13 +181,34 @@ enum err config_rules(const struct config *c, enum config_for purpose, char *why
     return err;
 }
 
+static void add_warning(struct str *out, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void add_warning(struct str *out, const char *format, ...)
+{
+    va_list args;
+    str_add(out, out->len > 0 ? "; " : "");
+    va_start(args, format);
+    str_addv(out, format, args);
+    va_end(args);
+}
+
 bool config_warns(const struct config *c, char *why, size_t why_cap)
 {
-    if (address_is_loopback(c->subscription_app_listen) || *c->trusted_proxies)
-        return false;
-    snprintf(why, why_cap,
-             "SUBSCRIPTION_APP_LISTEN=%s is not loopback and TRUSTED_PROXIES is unset: TLS has to "
-             "end in front of the API, and TRUSTED_PROXIES names what stands there",
-             c->subscription_app_listen);
-    return true;
+    struct str line;
+    str_init(&line, 4 * CONFIG_TEXT);
+    if (c->prod && !*c->smtp_url)
+        add_warning(&line, "nobody gets mail: this build only writes it to DATA_DIR/mail");
+    if (!address_is_loopback(c->subscription_app_listen) && !*c->trusted_proxies)
+        add_warning(&line,
+                    "SUBSCRIPTION_APP_LISTEN=%s is not loopback and TRUSTED_PROXIES is unset: TLS "
+                    "has to end in front of the API, and TRUSTED_PROXIES names what stands there",
+                    c->subscription_app_listen);
+    if (*c->unknown)
+        add_warning(&line, ".env has names that are no settings of subpay: %s", c->unknown);
+    bool any = line.len > 0;
+    if (any && !text_copy(why, why_cap, line.data))
+        (void)text_copy_n(why, why_cap, line.data, why_cap - 1);
+    str_release(&line);
+    return any;
 }

@@ -162,6 +162,28 @@ void sources_close(struct sources *s)
     *s = (struct sources){0};
 }
 
+static bool name_is(const char *name, const struct setting *t)
+{
+    size_t len = strlen(t->name);
+    return strcmp(name, t->name) == 0 || (t->other_name && strcmp(name, t->other_name) == 0) ||
+           (t->secret && strncmp(name, t->name, len) == 0 && strcmp(name + len, "_FILE") == 0);
+}
+
+void sources_unknown(const struct sources *s, char *out, size_t cap)
+{
+    size_t len = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < s->entry_count; i++) {
+        const char *name = s->entries[i];
+        bool known = false;
+        for (size_t k = 0; k < SETTINGS_COUNT && !known; k++)
+            known = name_is(name, &SETTINGS[k]);
+        if (known || len + strlen(name) + 3 > cap)
+            continue;
+        len += (size_t)snprintf(out + len, cap - len, "%s%s", len > 0 ? ", " : "", name);
+    }
+}
+
 const char *sources_find(const struct sources *s, enum source_layer layer, const char *name)
 {
     const char *value = NULL;

@@ -31,6 +31,7 @@ struct setting {
     int64_t min, max;       /* NUMBER */
     const char *const *choices;
     bool (*accepts)(const char *text); /* TEXT; NULL: any text */
+    bool absent;                       /* not in this build: the documents say so */
     const char *allowed; /* what is said about it; NUMBER and CHOICE say it themselves */
     const char *help;
 };
@@ -57,6 +58,8 @@ struct sources {
 enum err sources_open(struct sources *s, char *const *environment, const char *env_file, char *why,
                       size_t why_cap) MUST_CHECK;
 void sources_close(struct sources *s);
+/* The names in `.env` that are no setting's, with commas between; as many as fit. */
+void sources_unknown(const struct sources *s, char *out, size_t cap);
 /* NULL when it is not given there, or empty. */
 const char *sources_find(const struct sources *s, enum source_layer layer, const char *name);
 

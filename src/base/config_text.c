@@ -69,6 +69,12 @@ static void add_allowed(struct str *out, const struct setting *t)
         str_addf(out, "; or %s_FILE, the path of a file that holds it", t->name);
 }
 
+static void add_help(struct str *out, const struct setting *t)
+{
+    str_add(out, t->absent ? "Not in this build. " : "");
+    str_add(out, t->help);
+}
+
 /* The words of a text as lines of comment. */
 static void add_comment(struct str *out, const char *text)
 {
@@ -96,18 +102,21 @@ void config_print_env_example(struct str *out)
         const struct setting *t = &SETTINGS[i];
         if (t->group)
             str_addf(out, "\n\n# %s\n", t->group);
-        struct str note;
+        struct str note, help;
         str_init(&note, 2 * CONFIG_TEXT);
+        str_init(&help, CONFIG_TEXT);
         str_add(&note, "Allowed: ");
         add_allowed(&note, t);
         str_add(&note, ".");
         if (t->unset)
             str_addf(&note, " Unset: %s.", t->unset);
         str_add(out, "\n");
-        add_comment(out, t->help);
+        add_help(&help, t);
+        add_comment(out, help.data);
         add_comment(out, note.data);
-        out->failed = out->failed || note.failed;
+        out->failed = out->failed || note.failed || help.failed;
         str_release(&note);
+        str_release(&help);
         str_addf(out, "#%s=", t->name);
         add_value(out, t->initial);
         str_add(out, "\n");
@@ -160,7 +169,12 @@ void config_print_markdown(struct str *out)
         add_cell(out, allowed.data);
         str_release(&allowed);
         str_add(out, " | ");
-        add_cell(out, t->help);
+        struct str help;
+        str_init(&help, CONFIG_TEXT);
+        add_help(&help, t);
+        add_cell(out, help.data);
+        out->failed = out->failed || help.failed;
+        str_release(&help);
         str_add(out, " |\n");
     }
 }

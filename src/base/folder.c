@@ -56,3 +56,44 @@ bool folder_make(const char *path)
     }
     return part[0] == '\0' || folder_make_one(part);
 }
+
+bool folder_is_private(const char *path, char *why, size_t why_cap)
+{
+    struct stat status;
+    if (stat(path[0] ? path : ".", &status) != 0 || !S_ISDIR(status.st_mode))
+        return true; /* whoever opens it says so */
+    if (status.st_uid != geteuid()) {
+        snprintf(why, why_cap, "belongs to user %ld, not to this process's user %ld",
+                 (long)status.st_uid, (long)geteuid());
+        return false;
+    }
+    if (status.st_mode & 022) {
+        snprintf(why, why_cap, "can be written by others (mode %03o): chmod go-w",
+                 (unsigned)status.st_mode & 0777);
+        return false;
+    }
+    return true;
+}
+
+bool folder_explain(int error, char *why, size_t why_cap)
+{
+    switch (error) {
+    case ENOTDIR:
+    case EEXIST:
+        snprintf(why, why_cap, "is not a directory");
+        return true;
+    case ENAMETOOLONG:
+        snprintf(why, why_cap, "is too long: a name has at most %d bytes, a path %d", NAME_MAX,
+                 PATH_MAX - 1);
+        return true;
+    case ENOENT: /* of a file system that makes none, such as /proc */
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        snprintf(why, why_cap, "cannot be written: %s", strerror(error));
+        return true;
+    default:
+        snprintf(why, why_cap, "%s", strerror(error));
+        return false;
+    }
+}

@@ -1,7 +1,8 @@
 /* json.h: strict JSON in, plain JSON out. json.c is the only file that knows jansson.
  *
- * Reading refuses a member twice, a lone surrogate, invalid UTF-8, U+0000, trailing bytes, and
- * nesting deeper than 16 (contract section 5: 400). A number that no C type holds is still JSON: it
+ * Reading refuses a member twice, a lone surrogate, invalid UTF-8, U+0000 (also escaped), trailing
+ * bytes, and nesting deeper than 16. All of it is 400 by contract section 5, though RFC 8259 would
+ * parse some: texts end at a NUL here, and no request needs the depth. A number that no C type holds is still JSON: it
  * reads as a number that is no integer. A document is owned by the caller (json_free), its values
  * live as long as it does. Values may be NULL: every getter takes NULL and answers "no". One thread
  * at a time. */

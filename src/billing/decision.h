@@ -1,4 +1,7 @@
-/* decision.h: what a person's decision about an undecided payment may do (contract section 2, rule 10). Pure. */
+/* decision.h: what a person's decision about an undecided payment may do (contract section 2, rule 10). Pure.
+ *
+ * Like any settlement it makes duplicates of what waits (rule 2), so it is carried out by a processor that has read
+ * the journal since its start, never before. */
 #ifndef SUBPAY_BILLING_DECISION_H
 #define SUBPAY_BILLING_DECISION_H
 

@@ -8,9 +8,11 @@
  *      duplicate of what is settled (rule 2 is held): it may have been sent itself. In the ledger's words:
  *      `hold ? 0 : decide_waiting(…)`.
  *   3. when all are recorded: new requests older than the latest one recorded or adopted here are its duplicates
- *      (learn_stands_for): its claim had made them so (rule 1).
- *   4. books that were rewound: wait PROCESSING_TIMEOUT_MS and read again; nothing is sent before a reading
- *      that shows nothing of the kind.
+ *      (learn_stands_for): its claim had made them so (rule 1). A payment of that user that was in flight before
+ *      and still is was decided by a person in the time that is lost, else no other would have been sent: it is
+ *      ask_only from now on, and if it is a refund, it gives way to the recorded one of the same payment.
+ *   4. books that were rewound: wait PROCESSING_TIMEOUT_MS and read again; nothing is sent, settled, decided by a
+ *      person or made a duplicate before a reading that shows nothing of the kind.
  * A payment marked to be asked first is neither decided nor made a duplicate before the processing was asked for
  * its key: a claim that finds one asks for the oldest of them, and does nothing else for that user. */
 #ifndef SUBPAY_BILLING_LEARN_H

@@ -65,7 +65,8 @@ enum reason undecided_void_reason(const struct undecided *u);
 
 /* A payment of subscription type `pending` waits for its payer; `waiting` are the newer requests by ascending seq.
  * Returns how many of them, from the first, become its duplicates at once: payments of the same subscription
- * type. If any remain, it is superseded; those behind the first other one are decided with it (rule 1). */
+ * type. If any remain, it is superseded; those behind the first other one are decided with it (rule 1). It is a
+ * processor that has read the journal who makes them so, not the saver: that may be reading again what was sent. */
 struct undecided_waiting {
     enum payment_type payment_type;
     enum subscription_type subscription_type;

@@ -1,8 +1,11 @@
 /* subpay audit: the invariants of contract section 8, beside the running system. */
 #include "audit/audit.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "cli/audit_accepted.h"
 #include "cli/audit_journal.h"
 #include "cli/cli.h"
 #include "ledger/embedded.h"
@@ -34,17 +37,29 @@ static int report_show(const struct audit_report *r, bool json)
     return code;
 }
 
-static int store_audit(struct db *db, const struct config *config, bool json)
+static int store_audit(struct db *db, const struct config *config, bool json, const char *path)
 {
     char why[WHY_MAX] = "";
     struct audit_journal journal = {.config = config};
+    struct audit_accepted told = {.file = NULL};
     struct audit_report report;
     if (schema_check(db, why, sizeof why) != ERR_OK)
-        return cli_failed("audit: %s", why);
+        return cli_usage("DATA_DIR=%s: %s", config->data_dir, why);
     struct journal_source source = audit_journal_source(&journal);
+    struct accepted_source accepted = audit_accepted_source(&told);
+    struct audit_inputs inputs = {.journal = &source, .topic = config->topic};
     enum err err = nothing_sent(db, &journal.nothing_sent);
+    if (path != NULL) {
+        inputs.accepted = &accepted;
+        if ((told.file = fopen(path, "re")) == NULL)
+            return cli_usage("--accepted %s: %s", path, strerror(errno));
+    }
     if (err == ERR_OK)
-        err = audit_run(db, &source, &report);
+        err = audit_all(db, &inputs, &report);
+    if (told.file != NULL)
+        (void)fclose(told.file);
+    if (told.why[0] != '\0')
+        return cli_usage("--accepted %s: %s", path, told.why);
     if (err != ERR_OK)
         return cli_failed("audit: %s: %s", err_text(err), db_why(db));
     return report_show(&report, json);
@@ -52,12 +67,12 @@ static int store_audit(struct db *db, const struct config *config, bool json)
 
 int cli_audit(int argc, char **argv)
 {
-    struct cli_option options[] = {{.name = "--json"}};
+    struct cli_option options[] = {{.name = "--json"}, {.name = "--accepted", .takes_value = true}};
     struct config config;
     char path[PATH_ROOM], why[WHY_MAX] = "";
     struct db *db;
     int code;
-    if (!cli_parse(argc, argv, options, 1, NULL, 0, NULL))
+    if (!cli_parse(argc, argv, options, 2, NULL, 0, NULL))
         return CLI_USAGE;
     if (!cli_load(&config, CONFIG_FOR_STORE, &code))
         return code;
@@ -70,7 +85,7 @@ int cli_audit(int argc, char **argv)
         return cli_failed("audit: DATA_DIR=%s: there is no subpay.db in it", config.data_dir);
     if (err != ERR_OK)
         return cli_failed("audit: %s: %s", path, why);
-    code = store_audit(db, &config, options[0].given);
+    code = store_audit(db, &config, options[0].given, options[1].value);
     db_close(db);
     return code;
 }

@@ -4,16 +4,15 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "cli/processing_url.h"
 #include "http/client.h"
 
 #define PAGE_BYTES_MAX (64 * 1024 * 1024) /* 10,000 lines of 6 KiB */
 #define LINE_BYTES_MAX (1024 * 1024)
 #define PATH_ROOM (CONFIG_TEXT + 32)
 
-typedef enum err each_fn(void *to, const struct journal_line *line);
-
-static enum err line_take(struct audit_journal *j, const char *text, size_t len, each_fn *each,
-                          void *to, int64_t *seq)
+static enum err line_take(struct audit_journal *j, const char *text, size_t len,
+                          journal_each_fn *each, void *to, int64_t *seq)
 {
     struct journal_line line;
     struct json *doc = json_parse(text, len, NULL, 0);
@@ -33,7 +32,7 @@ static enum err line_take(struct audit_journal *j, const char *text, size_t len,
 
 struct page {
     struct audit_journal *journal;
-    each_fn *each;
+    journal_each_fn *each;
     void *to;
     int64_t seq; /* of the last line */
     size_t lines;
@@ -69,22 +68,52 @@ static void page_take(void *ctx, uint64_t token, const struct http_outcome *outc
     }
 }
 
+static enum err http_get(const struct config *c, const char *url, http_client_done *done, void *ctx)
+{
+    char authorization[CONFIG_TEXT + 32];
+    snprintf(authorization, sizeof authorization, "Authorization: Bearer %s", c->processing_token);
+    struct http_call_out call = {.method = "GET",
+                                 .url = url,
+                                 .timeout_ms = c->processing_timeout_ms,
+                                 .answer_max = PAGE_BYTES_MAX};
+    if (c->processing_token[0] != '\0')
+        call.headers[0] = authorization;
+    return http_call_once(&call, done, ctx);
+}
+
+static void instance_take(void *ctx, uint64_t token, const struct http_outcome *outcome)
+{
+    struct audit_journal *j = ctx;
+    (void)token;
+    if (outcome->status != 200)
+        return;
+    struct json *doc = json_parse(outcome->body, outcome->body_len, NULL, 0);
+    const char *id = json_text(json_member(doc, "instance_id"));
+    if (id != NULL)
+        (void)text_copy(j->instance, sizeof j->instance, id);
+    json_free(doc);
+}
+
+/* Not every processing has one. */
+static void http_instance(struct audit_journal *j, const char *base)
+{
+    char url[CONFIG_TEXT + 64];
+    snprintf(url, sizeof url, "%s/instance", base);
+    j->instance[0] = '\0';
+    if (http_get(j->config, url, instance_take, j) != ERR_OK)
+        j->instance[0] = '\0';
+}
+
 /* Pages until an empty one. */
 static enum err http_read(const char *base, struct page *p)
 {
     const struct config *c = p->journal->config;
-    char url[CONFIG_TEXT + 64], authorization[CONFIG_TEXT + 32];
-    snprintf(authorization, sizeof authorization, "Authorization: Bearer %s", c->processing_token);
+    char url[CONFIG_TEXT + 64];
+    (void)text_copy(p->journal->base, sizeof p->journal->base, base);
     do {
         snprintf(url, sizeof url, "%s/transactions?after=%lld", base, (long long)p->seq);
-        struct http_call_out call = {.method = "GET",
-                                     .url = url,
-                                     .timeout_ms = c->processing_timeout_ms,
-                                     .answer_max = PAGE_BYTES_MAX};
-        if (c->processing_token[0] != '\0')
-            call.headers[0] = authorization;
         p->lines = 0;
-        enum err err = http_call_once(&call, page_take, p);
+        enum err err = http_get(c, url, page_take, p);
         if (err != ERR_OK) {
             snprintf(p->journal->why, sizeof p->journal->why, "%s: %s", base, err_text(err));
             return err;
@@ -93,27 +122,16 @@ static enum err http_read(const char *base, struct page *p)
     return p->err;
 }
 
-static bool simulator_url(const struct config *c, char *out, size_t cap)
-{
-    char host[CONFIG_TEXT];
-    int port;
-    if (!config_split_address(c->processing_listen, host, sizeof host, &port) || port == 0)
-        return false;
-    const char *name = host[0] == '\0' ? "127.0.0.1" : host;
-    int len = strchr(name, ':') != NULL ? snprintf(out, cap, "http://[%s]:%d", name, port)
-                                        : snprintf(out, cap, "http://%s:%d", name, port);
-    return len > 0 && (size_t)len < cap;
-}
-
 /* ---- from the simulator's file ---- */
 
-static enum err rows_read(struct audit_journal *j, struct db *db, each_fn *each, void *to)
+static enum err rows_read(struct audit_journal *j, struct db *db, int64_t seq,
+                          journal_each_fn *each, void *to)
 {
     struct str text;
     struct query q;
-    int64_t seq = 0;
     str_init(&text, LINE_BYTES_MAX);
-    query_open(&q, db, "SELECT seq, key, request, answer FROM journal ORDER BY seq");
+    query_open(&q, db, "SELECT seq, key, request, answer FROM journal WHERE seq > ?1 ORDER BY seq");
+    query_bind_i64(&q, seq);
     while (query_next(&q) && q.err == ERR_OK) {
         str_clear(&text);
         json_open(&text, '{');
@@ -133,8 +151,22 @@ static enum err rows_read(struct audit_journal *j, struct db *db, each_fn *each,
     return query_close(&q);
 }
 
+static enum err file_instance(struct audit_journal *j, struct db *db)
+{
+    struct query q;
+    query_open(&q, db, "SELECT 1 FROM sqlite_schema WHERE name = 'meta'");
+    bool there = query_next(&q);
+    enum err err = query_close(&q);
+    if (err != ERR_OK || !there)
+        return err;
+    query_open(&q, db, "SELECT instance_id FROM meta");
+    if (query_next(&q))
+        (void)text_copy(j->instance, sizeof j->instance, query_text(&q, 0));
+    return query_close(&q);
+}
+
 /* ERR_NOT_FOUND: there is no such file. */
-static enum err file_read(struct audit_journal *j, each_fn *each, void *to)
+static enum err file_read(struct audit_journal *j, int64_t after, journal_each_fn *each, void *to)
 {
     char path[PATH_ROOM], why[160];
     struct db *db;
@@ -144,7 +176,10 @@ static enum err file_read(struct audit_journal *j, each_fn *each, void *to)
         snprintf(j->why, sizeof j->why, "processing.db: %s", why);
         return err;
     }
-    err = rows_read(j, db, each, to);
+    j->base[0] = j->instance[0] = '\0';
+    err = file_instance(j, db);
+    if (err == ERR_OK)
+        err = rows_read(j, db, after, each, to);
     if (err != ERR_OK && j->why[0] == '\0')
         snprintf(j->why, sizeof j->why, "processing.db: %s", db_why(db));
     db_close(db);
@@ -162,7 +197,7 @@ static enum err processor_read(struct audit_journal *j, struct page *p)
     char why[sizeof j->why];
     memcpy(why, j->why, sizeof why);
     j->why[0] = '\0';
-    enum err of_file = file_read(j, p->each, p->to);
+    enum err of_file = file_read(j, 0, p->each, p->to);
     if (of_file != ERR_NOT_FOUND)
         return of_file;
     memcpy(j->why, why, sizeof why);
@@ -172,7 +207,7 @@ static enum err processor_read(struct audit_journal *j, struct page *p)
 static enum err simulator_read(struct audit_journal *j, struct page *p)
 {
     char base[CONFIG_TEXT + 16];
-    enum err err = file_read(j, p->each, p->to);
+    enum err err = file_read(j, 0, p->each, p->to);
     if (err != ERR_NOT_FOUND)
         return err;
     j->why[0] = '\0';
@@ -181,7 +216,7 @@ static enum err simulator_read(struct audit_journal *j, struct page *p)
         if (err == ERR_OK || p->status == 200)
             return err;
     }
-    if (j->nothing_sent)
+    if ((j->absent = j->nothing_sent))
         return ERR_OK;
     snprintf(j->why, sizeof j->why,
              "PROCESSOR is unset, DATA_DIR has no processing.db, %.100s does not answer",
@@ -189,19 +224,46 @@ static enum err simulator_read(struct audit_journal *j, struct page *p)
     return ERR_UNREACHABLE;
 }
 
-static enum err journal_read(void *ctx, each_fn *each, void *to)
+static enum err anywhere_read(struct audit_journal *j, struct page *p)
 {
-    struct audit_journal *j = ctx;
-    struct page p = {.journal = j, .each = each, .to = to, .err = ERR_OK};
-    j->why[0] = '\0';
     if (j->config->processor[0] != '\0')
-        return processor_read(j, &p);
+        return processor_read(j, p);
     if (!j->config->prod)
-        return simulator_read(j, &p);
-    if (j->nothing_sent)
+        return simulator_read(j, p);
+    if ((j->absent = j->nothing_sent))
         return ERR_OK;
     snprintf(j->why, sizeof j->why, "PROCESSOR is unset");
     return ERR_UNREACHABLE;
+}
+
+static enum err journal_read(void *ctx, journal_each_fn *each, void *to)
+{
+    struct audit_journal *j = ctx;
+    struct page p = {.journal = j, .each = each, .to = to, .err = ERR_OK};
+    j->why[0] = j->base[0] = j->instance[0] = '\0';
+    j->absent = false;
+    enum err err = anywhere_read(j, &p);
+    if (err == ERR_OK && j->base[0] != '\0')
+        http_instance(j, j->base);
+    return err;
+}
+
+/* From where the first lines came. */
+static enum err journal_tail(void *ctx, int64_t after, journal_each_fn *each, void *to)
+{
+    struct audit_journal *j = ctx;
+    struct page p = {.journal = j, .each = each, .to = to, .seq = after, .err = ERR_OK};
+    char base[sizeof j->base];
+    if (j->absent) /* it may have come meanwhile */
+        return anywhere_read(j, &p);
+    memcpy(base, j->base, sizeof base);
+    return base[0] != '\0' ? http_read(base, &p) : file_read(j, after, each, to);
+}
+
+static const char *journal_instance(void *ctx)
+{
+    const struct audit_journal *j = ctx;
+    return j->instance;
 }
 
 static const char *journal_why(void *ctx)
@@ -212,5 +274,9 @@ static const char *journal_why(void *ctx)
 
 struct journal_source audit_journal_source(struct audit_journal *j)
 {
-    return (struct journal_source){.read = journal_read, .why = journal_why, .ctx = j};
+    return (struct journal_source){.read = journal_read,
+                                   .tail = journal_tail,
+                                   .instance = journal_instance,
+                                   .why = journal_why,
+                                   .ctx = j};
 }

@@ -14,6 +14,9 @@ struct audit_journal {
     const struct config *config;
     bool nothing_sent; /* the books have no attempt */
     char why[256];
+    char instance[80]; /* of the processing whose journal was read; "" when it tells none */
+    char base[CONFIG_TEXT + 16]; /* URL that the lines came from; "": the simulator's file */
+    bool absent;                 /* there is none, and nothing was sent */
 };
 
 /* A source over `j`, which must outlive it. */

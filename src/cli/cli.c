@@ -24,6 +24,14 @@ static void complain(const char *format, va_list args)
     fprintf(stderr, "subpay: %s\n", line);
 }
 
+void cli_note(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    complain(format, args);
+    va_end(args);
+}
+
 int cli_usage(const char *format, ...)
 {
     va_list args;
@@ -151,6 +159,17 @@ static bool parse_option(int argc, char **argv, int *i, struct cli_option *optio
     return true;
 }
 
+static void refuse_position(const char *command, const char *argument, int allowed)
+{
+    if (allowed == 0)
+        cli_usage("%s: unexpected argument %s: allowed are options alone (see subpay %s --help)",
+                  command, argument, command);
+    else
+        cli_usage("%s: unexpected argument %s: allowed %s %d besides options (see subpay %s "
+                  "--help)",
+                  command, argument, allowed == 1 ? "is" : "are", allowed, command);
+}
+
 bool cli_parse(int argc, char **argv, struct cli_option *options, int option_count,
                const char **rest, int rest_max, int *rest_count)
 {
@@ -165,9 +184,7 @@ bool cli_parse(int argc, char **argv, struct cli_option *options, int option_cou
         } else if (count < rest_max) {
             rest[count++] = argv[i];
         } else {
-            cli_usage(
-                "%s: unexpected argument %s: allowed %s %d besides options (see subpay %s --help)",
-                argv[0], argv[i], rest_max == 1 ? "is" : "are", rest_max, argv[0]);
+            refuse_position(argv[0], argv[i], rest_max);
             return false;
         }
     }

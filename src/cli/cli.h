@@ -19,6 +19,10 @@ int cli_migrate(int argc, char **argv);
 int cli_token(int argc, char **argv);
 int cli_topic(int argc, char **argv);
 int cli_audit(int argc, char **argv);
+int cli_price(int argc, char **argv);
+int cli_decide(int argc, char **argv);
+int cli_backup(int argc, char **argv);
+int cli_restored(int argc, char **argv);
 int cli_config(int argc, char **argv);
 
 /* Configuration for a command; on failure it has printed the line and *code is set. */
@@ -28,7 +32,9 @@ bool cli_load(struct config *c, enum config_for purpose, int *code);
 bool cli_start(void);
 int cli_finish(int code);
 const char *cli_version(void); /* "0.1.0" */
-/* Prints "subpay: …" to stderr, one line, and returns CLI_USAGE; CLI_FAILED. */
+/* Prints "subpay: …" to stderr, one line; cli_note for what is worth knowing and no failure. */
+void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same, and returns CLI_USAGE; CLI_FAILED. */
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The one argument parser: "--name VALUE", "--name=VALUE", "--flag", and positions in order. */
@@ -43,7 +49,7 @@ struct cli_option {
 bool cli_parse(int argc, char **argv, struct cli_option *options, int option_count,
                const char **rest, int rest_max, int *rest_count);
 /* dev on embedded engines without JWT_SECRET_KEY: DATA_DIR/jwt.key into c->jwt_secret; `create`
- * makes directory (0700) and key (0600) where there is none, also when two do so at once. Does
+ * makes (and says so on stderr) directory (0700) and key (0600) where there is none, also when two do so at once. Does
  * nothing where a key is configured or the algorithm has none. False after it printed the line:
  * *code is set. */
 bool cli_jwt_key(struct config *c, bool create, int *code);

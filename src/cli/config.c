@@ -6,7 +6,7 @@
 #define DOCUMENT_MAX_BYTES (256 * 1024)
 
 /* --env-example and --markdown print the two documents that are generated from the table of
- * settings: .env.example and docs/configuration.md. They are for maintainers and not in --help. */
+ * settings: .env.example and docs/configuration.md. */
 int cli_config(int argc, char **argv)
 {
     enum { ENV_EXAMPLE, MARKDOWN };

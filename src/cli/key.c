@@ -36,6 +36,10 @@ static const char *check_key(int fd, char key[CONFIG_TEXT])
     size_t len;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         return "is not a file";
+    if (st.st_uid != geteuid())
+        return "belongs to another user";
+    if (st.st_nlink != 1)
+        return "has another name besides";
     if (st.st_mode & 077)
         return "may be read or written by others";
     if (!read_all(fd, key, CONFIG_TEXT, &len))
@@ -50,14 +54,47 @@ static const char *check_key(int fd, char key[CONFIG_TEXT])
     return NULL;
 }
 
-/* OK, NOT_FOUND when there is none; else it has complained and set *code. */
-static enum err read_key(const char *path, char key[CONFIG_TEXT], int *code)
+/* What is to be changed is DATA_DIR: the key is where it has to be. */
+static int refuse_data_dir(const char *data_dir)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    char why[256];
+    if (folder_explain(errno, why, sizeof why))
+        return cli_usage("DATA_DIR=%s: %s: allowed is a directory that this process may write",
+                         data_dir, why);
+    return cli_failed("DATA_DIR=%s: %s", data_dir, why);
+}
+
+/* Is it DATA_DIR that is wrong, and not the file in it? After open() failed. */
+static bool blames_folder(const char *data_dir)
+{
+    int error = errno;
+    bool blames = error == ENOTDIR || error == ENAMETOOLONG ||
+                  (error == EACCES && access(data_dir, X_OK) != 0);
+    errno = error;
+    return blames;
+}
+
+/* OK, NOT_FOUND when there is none; else it has complained and set *code. */
+static enum err read_key(const char *data_dir, const char *path, char key[CONFIG_TEXT], int *code)
+{
+    char why[256];
+    if (!folder_is_private(data_dir, why, sizeof why)) {
+        *code = cli_usage("DATA_DIR=%s: %s: allowed is a directory of this user that nobody else "
+                          "may write",
+                          data_dir, why);
+        return ERR_INVALID;
+    }
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
     if (fd < 0 && errno == ENOENT)
         return ERR_NOT_FOUND;
+    if (fd < 0 && blames_folder(data_dir)) {
+        *code = refuse_data_dir(data_dir);
+        return ERR_INVALID;
+    }
     char text[CONFIG_TEXT];
-    const char *wrong = fd < 0 ? strerror(errno) : check_key(fd, text);
+    const char *wrong = fd >= 0          ? check_key(fd, text)
+                        : errno == ELOOP ? "is a symbolic link"
+                                         : strerror(errno);
     if (fd >= 0)
         close(fd);
     if (wrong)
@@ -89,19 +126,32 @@ static bool write_beside(const char *beside)
     return written;
 }
 
-/* When two start at once, link() lets one of them win, and both then read the winner's key. */
+/* Never takes the place of a file that is there. By a link only where the file system knows no better: for a
+ * moment the key then has two names. */
+static bool take_name(const char *beside, const char *path)
+{
+    if (renameat2(AT_FDCWD, beside, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+        return true;
+    return (errno == EINVAL || errno == ENOSYS) && link(beside, path) == 0;
+}
+
+/* When two start at once, one of them gets the name, and both then read the winner's key. */
 static bool make_key(const char *data_dir, const char *path)
 {
     char beside[PATH_CAP + 32];
     snprintf(beside, sizeof beside, "%s.%016llx.new", path,
              (unsigned long long)random_u64(random_real()));
-    if (!folder_make(data_dir))
+    if (!folder_make(data_dir) || !write_beside(beside))
         return false;
-    bool made = write_beside(beside) && (link(beside, path) == 0 || errno == EEXIST);
+    bool won = take_name(beside, path), made = won || errno == EEXIST;
     int error = errno;
     unlink(beside);
     errno = error;
-    return made && folder_sync(data_dir);
+    if (!made || !folder_sync(data_dir))
+        return false;
+    if (won)
+        cli_note("made a new key in %s", path);
+    return true;
 }
 
 bool cli_jwt_key(struct config *c, bool create, int *code)
@@ -117,7 +167,7 @@ bool cli_jwt_key(struct config *c, bool create, int *code)
     }
     char path[PATH_CAP];
     snprintf(path, sizeof path, "%s/" KEY_FILE, c->data_dir);
-    enum err err = read_key(path, c->jwt_secret, code);
+    enum err err = read_key(c->data_dir, path, c->jwt_secret, code);
     if (err == ERR_NOT_FOUND && !create) {
         *code = cli_usage("JWT_SECRET_KEY is unset and %s does not exist: allowed is to start "
                           "`subpay run` first",
@@ -126,10 +176,10 @@ bool cli_jwt_key(struct config *c, bool create, int *code)
     }
     if (err == ERR_NOT_FOUND) {
         if (!make_key(c->data_dir, path)) {
-            *code = cli_failed("%s cannot be made: %s", path, strerror(errno));
+            *code = refuse_data_dir(c->data_dir);
             return false;
         }
-        err = read_key(path, c->jwt_secret, code);
+        err = read_key(c->data_dir, path, c->jwt_secret, code);
         if (err == ERR_NOT_FOUND)
             *code = cli_failed("%s has vanished", path);
     }

@@ -23,11 +23,12 @@ struct migrate_call {
     bool destroy_data;
 };
 
+/* given "": nothing was. */
 static int migrate_usage(const char *given)
 {
-    return cli_usage("migrate %s: allowed are upgrade [head|+N|REVISION], "
+    return cli_usage("migrate%s%s: allowed are upgrade [head|+N|REVISION], "
                      "downgrade -N|REVISION|base [--destroy-data], current, history, check",
-                     given);
+                     *given ? " " : " wants a command", given);
 }
 
 /* "-1" is a target here, which is why this is not left to cli_parse. */
@@ -90,7 +91,10 @@ static int migrate_write(const struct migrate_call *call, const char *data_dir)
     int fd;
     enum err err = lock_waiting(&fd, data_dir, why, sizeof why);
     if (err != ERR_OK)
-        return cli_failed("%s", why);
+        return err == ERR_INVALID ? cli_usage("DATA_DIR=%s: %s: allowed is a directory that this "
+                                              "process may write",
+                                              data_dir, why)
+                                  : cli_failed("DATA_DIR=%s: %s", data_dir, why);
     str_init(&report, REPORT_MAX);
     err = migrate_locked(call, data_dir, &report, why, sizeof why);
     embedded_unlock(fd);
@@ -127,6 +131,8 @@ static int migrate_report(const struct migrate_call *call, struct db *db)
     enum err err = strcmp(call->verb, "current") == 0 ? schema_current(db, &report)
                                                       : schema_history(db, &report);
     fputs(report.data, stdout);
+    if (err == ERR_OK && report.len == 0)
+        cli_note("no revision: the database is empty, `subpay migrate upgrade` makes the tables");
     str_release(&report);
     return err == ERR_OK ? CLI_DONE : cli_failed("%s", db_why(db));
 }

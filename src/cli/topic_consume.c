@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdio_ext.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/topic.h"
@@ -72,6 +73,16 @@ static enum err consume_start(struct consumer *c)
     return err;
 }
 
+/* Waits for the next look. false: nobody reads what is printed (`| head -1`), which nothing but a write would tell. */
+static bool consume_pause(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    if (poll(&out, 1, CONSUME_LOOK_MS) <= 0 || !(out.revents & (POLLERR | POLLHUP)))
+        return true;
+    errno = EPIPE;
+    return false;
+}
+
 /* false: nothing more can be printed. */
 static bool consume_look(struct consumer *c, enum err *err)
 {
@@ -87,7 +98,7 @@ static bool consume_look(struct consumer *c, enum err *err)
         c->heard_boot_us = clock_boot_us(clock_real());
         return batch_print(c, &batch);
     } else {
-        (void)poll(NULL, 0, CONSUME_LOOK_MS);
+        return consume_pause();
     }
     return true;
 }
@@ -119,8 +130,7 @@ static int consume_all(struct consumer *c)
             return consume_cut_off();
     if (err == ERR_OK || consume_stopped)
         return CLI_DONE;
-    return cli_failed("topic consume %s: %s: %s", c->topic, err_text(err),
-                      queue_why(c->reader.queue));
+    return cli_failed("topic consume %s: %s", c->topic, why_or(queue_why(c->reader.queue), err));
 }
 
 static int consume_from(struct consumer *c, const struct config *config)

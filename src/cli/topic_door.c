@@ -2,17 +2,11 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/json.h"
 #include "cli/cli.h"
-#include "http/client.h"
-#include "services/control.h"
+#include "cli/control_door.h"
 
-#define DOOR_TRIES 50 /* a process that starts or ends gets five seconds */
-#define DOOR_PAUSE_MS 100
-#define DOOR_TIMEOUT_MS 60000
-#define DOOR_ANSWER_MAX 16384
 #define TOPICS_BYTES_MAX (2 * LOCAL_QUEUE_TOPICS_MAX * sizeof(struct queue_topic))
 #define PATH_BYTES 4096
 
@@ -33,7 +27,7 @@ bool topic_reader_open(struct topic_reader *r, const char *data_dir)
                          "makes it",
                          data_dir);
     else
-        (void)cli_failed("%s: %s %s", path, err_text(err), why);
+        (void)cli_failed("%s: %s", path, why_or(why, err));
     topic_reader_close(r);
     return false;
 }
@@ -69,11 +63,30 @@ bool topic_reader_knows(struct topic_reader *r, const char *topic)
     for (size_t i = 0; i < count && !known; i++)
         known = strcmp(topics[i].topic, topic) == 0;
     if (err != ERR_OK)
-        (void)cli_failed("reading the topics: %s: %s", err_text(err), queue_why(r->queue));
+        (void)cli_failed("reading the topics: %s", why_or(queue_why(r->queue), err));
     else if (!known)
         say_unknown(topic, topics, count);
     arena_release(&arena);
     return known;
+}
+
+enum err topic_reader_position(struct topic_reader *r, const char *topic, int32_t partition,
+                               int64_t *next)
+{
+    struct query q;
+    query_open(&q, r->db, "SELECT next FROM positions WHERE topic = ?1 AND partition = ?2");
+    query_bind_text(&q, topic);
+    query_bind_i64(&q, partition);
+    int64_t found = query_next(&q) ? query_i64(&q, 0) : 0;
+    enum err err = query_close(&q);
+    if (err == ERR_OK)
+        *next = found;
+    return err;
+}
+
+const char *why_or(const char *why, enum err err)
+{
+    return why && *why ? why : err_text(err);
 }
 
 /* ---- writing: the file itself ---- */
@@ -142,7 +155,7 @@ static enum err own_open(struct door *d)
 static enum err own_failed(struct door *d, enum err err, const char *why)
 {
     if (err != ERR_OK)
-        (void)snprintf(d->why, sizeof d->why, "%s", why && *why ? why : err_text(err));
+        (void)snprintf(d->why, sizeof d->why, "%s", why_or(why, err));
     return err;
 }
 
@@ -164,111 +177,28 @@ static enum err own_rewind(struct door *d, const char *topic, int32_t partition,
 
 /* ---- writing: through the process that holds the file ---- */
 
-struct answer {
-    struct door *door;
-    enum err err;
-    bool again; /* nothing was sent: nobody listens (yet, or any more) */
-};
-
-static enum err err_of_status(int status)
-{
-    switch (status) {
-    case 200:
-        return ERR_OK;
-    case 404:
-        return ERR_NOT_FOUND;
-    case 409:
-        return ERR_CONFLICT;
-    case 400:
-    case 405:
-    case 413:
-    case 422:
-        return ERR_INVALID;
-    default:
-        return ERR_BUSY;
-    }
-}
-
-static void answer_take(void *ctx, uint64_t token, const struct http_outcome *outcome)
-{
-    struct answer *a = ctx;
-    (void)token;
-    if (outcome->status == 0) {
-        a->again = !outcome->maybe_sent;
-        a->err = outcome->maybe_sent ? ERR_IO : ERR_UNREACHABLE;
-        (void)snprintf(a->door->why, sizeof a->door->why, "%s", outcome->note ? outcome->note : "");
-        return;
-    }
-    a->err = err_of_status(outcome->status);
-    if (a->err == ERR_OK)
-        return;
-    struct json *problem = json_parse(outcome->body, outcome->body_len, NULL, 0);
-    const char *detail = json_text(json_member(problem, "detail"));
-    (void)snprintf(a->door->why, sizeof a->door->why, "%s", detail ? detail : err_text(a->err));
-    json_free(problem);
-}
-
 struct request_out {
     const char *method, *topic, *behind; /* path: /topics/TOPIC/behind */
     const char *type;
     const struct str *body;
 };
 
-static enum err remote_call(struct door *d, const struct request_out *r, bool *again)
+static enum err own_open_for(void *ctx)
 {
-    char path[PATH_BYTES], url[QUEUE_TOPIC_MAX + 64], type[64];
-    int len = snprintf(path, sizeof path, "%s/%s", d->config->data_dir, CONTROL_SOCKET);
-    if (len < 0 || (size_t)len >= sizeof path)
-        return ERR_INVALID;
-    (void)snprintf(url, sizeof url, "http://localhost/topics/%s%s", r->topic, r->behind);
-    (void)snprintf(type, sizeof type, "Content-Type: %s", r->type);
-    const struct http_call_out call = {
-        .method = r->method,
-        .url = url,
-        .unix_socket = path,
-        .headers = {type},
-        .body = r->body->data,
-        .body_len = r->body->len,
-        .timeout_ms = DOOR_TIMEOUT_MS,
-        .answer_max = DOOR_ANSWER_MAX,
-    };
-    struct answer a = {.door = d, .err = ERR_BUG};
-    enum err err = r->body->failed ? ERR_NO_MEMORY : http_call_once(&call, answer_take, &a);
-    *again = err == ERR_OK && a.again;
-    return own_failed(d, err, NULL) == ERR_OK ? a.err : err;
+    return own_open(ctx);
 }
 
-static void pause_a_little(void)
-{
-    const struct timespec pause = {.tv_nsec = DOOR_PAUSE_MS * INT64_C(1000000)};
-    (void)nanosleep(&pause, NULL);
-}
-
-/* Until it is answered. ERR_OK with d->embedded set: the holder has gone, and the file is ours now. */
+/* *ours: the holder has gone, and the file is ours now. */
 static enum err remote_until_answered(struct door *d, const struct request_out *r, bool *ours)
 {
-    bool again = true;
-    enum err err = ERR_UNREACHABLE;
-    *ours = false;
-    for (int i = 0; i < DOOR_TRIES && again; i++) {
-        if (i > 0)
-            pause_a_little();
-        if (embedded_holder(d->config->data_dir) == 0) {
-            err = own_open(d);
-            *ours = err == ERR_OK;
-            if (err != ERR_LOCKED)
-                return err;
-        }
-        err = remote_call(d, r, &again);
-    }
-    if (again) {
-        char note[128];
-        (void)snprintf(note, sizeof note, "%.100s", d->why);
-        (void)snprintf(d->why, sizeof d->why,
-                       "process %ld holds DATA_DIR=%.200s but does not listen on %s there: %s",
-                       (long)embedded_holder(d->config->data_dir), d->config->data_dir,
-                       CONTROL_SOCKET, note);
-    }
+    char path[QUEUE_TOPIC_MAX + 64];
+    struct control_reply reply;
+    (void)snprintf(path, sizeof path, "/topics/%s%s", r->topic, r->behind);
+    const struct control_request request = {
+        .method = r->method, .path = path, .type = r->type, .body = r->body};
+    enum err err = control_reach(d->config, &request, own_open_for, d, ours, &reply);
+    if (reply.why[0] != '\0')
+        (void)text_copy(d->why, sizeof d->why, reply.why);
     return err;
 }
 
@@ -280,7 +210,7 @@ bool door_open(struct door *d, const struct config *config)
     enum err err = own_open(d);
     if (err == ERR_OK || err == ERR_LOCKED)
         return true;
-    (void)cli_failed("DATA_DIR=%s: %s: %s", config->data_dir, err_text(err), d->why);
+    (void)cli_failed("DATA_DIR=%s: %s", config->data_dir, why_or(d->why, err));
     return false;
 }
 

@@ -23,6 +23,11 @@ bool topic_reader_open(struct topic_reader *r, const char *data_dir);
 void topic_reader_close(struct topic_reader *r);
 /* false after it printed that there is no such topic, and which there are. */
 bool topic_reader_knows(struct topic_reader *r, const char *topic);
+/* How far the saver has read: the offset of the next record, 0 before the first. */
+enum err topic_reader_position(struct topic_reader *r, const char *topic, int32_t partition,
+                               int64_t *next) MUST_CHECK;
+/* What to say of a failure: why, or the text of err where nothing more is known. */
+const char *why_or(const char *why, enum err err);
 
 /* ---- writing ---- */
 

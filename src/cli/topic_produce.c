@@ -39,11 +39,11 @@ static bool batch_flush(struct producer *p)
         return true;
     enum err err = door_append(&p->door, p->batch, p->batch_count);
     if (err != ERR_OK)
-        (void)cli_failed("topic produce %s: lines %lld to %lld %s: %s: %s", p->topic,
+        (void)cli_failed("topic produce %s: lines %lld to %lld %s: %s", p->topic,
                          (long long)first_of_batch(p), (long long)p->line,
                          err == ERR_IO ? "are not known to be in the queue"
                                        : "are not in the queue",
-                         err_text(err), p->door.why);
+                         why_or(p->door.why, err));
     p->batch_count = 0;
     p->batch_bytes = 0;
     return err == ERR_OK;

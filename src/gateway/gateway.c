@@ -3,9 +3,11 @@
 
 #include <assert.h>
 
+#include "base/crash.h"
+
 static bool verb_promised(const struct gateway *g, enum gateway_verb verb)
 {
-    struct gateway_promises promises = g->ops->promises(g);
+    struct promises promises = g->ops->promises(g);
     return (verb != GATEWAY_ASK || promises.ask) && (verb != GATEWAY_VOID || promises.voids);
 }
 
@@ -13,6 +15,8 @@ static bool call_sane(const struct gateway_call *call)
 {
     if (call->verb == GATEWAY_INSTANCE)
         return true;
+    if (call->verb == GATEWAY_JOURNAL)
+        return call->after_seq >= 0;
     if (uuid_is_nil(&call->payment_id) || !money_known(&call->money))
         return false;
     return call->verb == GATEWAY_ASK || (call->body && call->body_len > 0);
@@ -21,20 +25,26 @@ static bool call_sane(const struct gateway_call *call)
 /* A driver that says more than the verb allows is a bug of ours, not of the processing. */
 static bool answer_sane(const struct gateway_answer *a)
 {
-    bool instance = a->verb == GATEWAY_INSTANCE;
+    bool journal = a->verb == GATEWAY_JOURNAL, instance = a->verb == GATEWAY_INSTANCE;
+    bool of_a_key = !journal && !instance;
+    if ((a->page != NULL) != (a->result == GATEWAY_JOURNAL_IS))
+        return false;
     switch (a->result) {
     case GATEWAY_SUCCESS:
     case GATEWAY_DECLINE:
-        return !instance && !a->voided;
+        return of_a_key && !a->voided;
     case GATEWAY_ERROR:
-        return !instance;
+        return of_a_key;
     case GATEWAY_PENDING:
-        return !instance && a->verb != GATEWAY_VOID && a->action_url[0] != '\0';
+        return of_a_key && a->verb != GATEWAY_VOID && a->action_url[0] != '\0';
     case GATEWAY_NO_ANSWER:
         return (!a->ask_only || a->verb == GATEWAY_SEND) &&
                (!a->unknown_key || a->verb == GATEWAY_ASK);
     case GATEWAY_NOT_SENT:
         return true;
+    case GATEWAY_JOURNAL_IS:
+    case GATEWAY_NO_JOURNAL:
+        return journal;
     case GATEWAY_INSTANCE_IS:
         return instance;
     }
@@ -48,12 +58,17 @@ enum err gateway_submit(struct gateway *g, const struct gateway_call *call)
         return ERR_INVALID;
     if (g->ops->in_flight(g) >= GATEWAY_IN_FLIGHT_MAX)
         return ERR_BUSY;
-    return g->ops->submit(g, call);
+    CRASH_POINT("gateway.submit.before");
+    enum err err = g->ops->submit(g, call);
+    CRASH_POINT("gateway.submit.after");
+    return err;
 }
 
 size_t gateway_take(struct gateway *g, struct gateway_answer *out, size_t max)
 {
     size_t count = g->ops->take(g, out, max);
+    if (count)
+        CRASH_POINT("gateway.take.after");
     assert(count <= max);
     for (size_t i = 0; i < count; i++)
         assert(answer_sane(&out[i]));
@@ -65,7 +80,7 @@ size_t gateway_in_flight(const struct gateway *g)
     return g->ops->in_flight(g);
 }
 
-struct gateway_promises gateway_promises(const struct gateway *g)
+struct promises gateway_promises(const struct gateway *g)
 {
     return g->ops->promises(g);
 }

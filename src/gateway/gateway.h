@@ -1,7 +1,7 @@
 /* gateway.h: the external payment processing: submit now, answers are taken by a later step.
  *
  * Every call is about one payment whose id is the key: the same key asks for the same effect any number of
- * times. What a driver promises (struct gateway_promises) decides what the processor may do; it never does
+ * times. What a driver promises (struct promises) decides what the processor may do; it never does
  * more than that. An answer is definite only by rule 6 of the contract; all else is GATEWAY_NO_ANSWER.
  *
  * Owner: opened once per processor. The attempt passed to submit is borrowed until it returns. Threads: one
@@ -11,7 +11,9 @@
 
 #include "base/err.h"
 #include "base/uuid.h"
+#include "billing/journal.h"
 #include "billing/request.h"
+#include "billing/undecided.h"
 
 #define GATEWAY_IN_FLIGHT_MAX 256
 #define GATEWAY_ANSWER_MAX 65536 /* bytes of an answer; a longer one is no answer */
@@ -22,14 +24,10 @@ struct gateway {
     const struct gateway_ops *ops;
 };
 
-struct gateway_promises {
-    int64_t
-        key_ttl_us;  /* how long the same key is safe to repeat; TIME_NEVER: for ever; 0: never */
-    bool ask, voids; /* the outcome can be asked for by key; a key can be voided */
-};
-enum gateway_verb { GATEWAY_SEND, GATEWAY_ASK, GATEWAY_VOID, GATEWAY_INSTANCE };
+enum gateway_verb { GATEWAY_SEND, GATEWAY_ASK, GATEWAY_VOID, GATEWAY_INSTANCE, GATEWAY_JOURNAL };
 struct gateway_call {
     enum gateway_verb verb;
+    int64_t after_seq;      /* JOURNAL: the page behind this line */
     struct uuid payment_id; /* the key */
     struct money money;     /* what the answer has to repeat */
     const char *body;       /* SEND and VOID: the stored bytes */
@@ -44,6 +42,8 @@ enum gateway_result {
     GATEWAY_PENDING, /* to SEND and ASK, of a payment or a refund: rule 8 tells them apart */
     GATEWAY_NO_ANSWER,
     GATEWAY_NOT_SENT,    /* it is certain that nothing was written */
+    GATEWAY_JOURNAL_IS,  /* the answer to GATEWAY_JOURNAL: a page; an empty one is the end */
+    GATEWAY_NO_JOURNAL,  /* the processing has none (404, 501) */
     GATEWAY_INSTANCE_IS, /* the answer to GATEWAY_INSTANCE; "" when the processing has none */
 };
 struct gateway_answer {
@@ -58,7 +58,8 @@ struct gateway_answer {
     char action_url[GATEWAY_URL_MAX + 1]; /* PENDING */
     int64_t expires_at_us;                /* PENDING; TIME_NEVER: none given */
     char instance_id[GATEWAY_INSTANCE_MAX + 1];
-    char note[128]; /* for the operator: "HTTP 500", "timed out", … */
+    struct journal_page *page; /* JOURNAL_IS: owned by whoever took the answer; else NULL */
+    char note[128];            /* for the operator: "HTTP 500", "timed out", … */
 };
 
 /* ERR_BUSY: GATEWAY_IN_FLIGHT_MAX calls are under way; ERR_INVALID: the driver does not promise that verb;
@@ -66,7 +67,7 @@ struct gateway_answer {
 enum err gateway_submit(struct gateway *g, const struct gateway_call *call) MUST_CHECK;
 size_t gateway_take(struct gateway *g, struct gateway_answer *out, size_t max);
 size_t gateway_in_flight(const struct gateway *g); /* submitted and not taken yet */
-struct gateway_promises gateway_promises(const struct gateway *g);
+struct promises gateway_promises(const struct gateway *g);
 charge_encode_fn *gateway_encode(const struct gateway *g);
 void gateway_watch(struct gateway *g, void (*wake)(void *ctx), void *ctx);
 void gateway_close(struct gateway *g); /* gives up what is in flight; NULL is fine */
@@ -75,7 +76,7 @@ struct gateway_ops {
     enum err (*submit)(struct gateway *, const struct gateway_call *);
     size_t (*take)(struct gateway *, struct gateway_answer *, size_t);
     size_t (*in_flight)(const struct gateway *);
-    struct gateway_promises (*promises)(const struct gateway *);
+    struct promises (*promises)(const struct gateway *);
     charge_encode_fn *(*encode)(const struct gateway *);
     void (*watch)(struct gateway *, void (*)(void *), void *);
     void (*close)(struct gateway *);

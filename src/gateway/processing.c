@@ -16,7 +16,7 @@
 struct processing {
     struct gateway gateway;
     struct http_client *client;
-    struct gateway_promises promises;
+    struct promises promises;
     int64_t timeout_ms;
     char *url, *authorization; /* "Authorization: Bearer …", or NULL */
     size_t in_flight;          /* the owner's thread */
@@ -37,11 +37,18 @@ static struct processing *processing_of(const struct gateway *g)
     return (struct processing *)(void *)g; /* its first member */
 }
 
+/* With an answer that nobody takes. */
+static void call_free(struct processing_call *call)
+{
+    journal_page_free(call->answer.page);
+    free(call);
+}
+
 static void processing_free(struct processing *p)
 {
     struct processing_call *left;
     while (inbox_take(&p->answers, &left, 1) == 1)
-        free(left);
+        call_free(left);
     inbox_release(&p->answers);
     pthread_mutex_destroy(&p->lock);
     free(p->url);
@@ -73,7 +80,7 @@ static void processing_done(void *ctx, uint64_t token, const struct http_outcome
     }
     pthread_mutex_unlock(&p->lock);
     if (closed)
-        free(call);
+        call_free(call);
     if (last)
         processing_free(p);
 }
@@ -96,8 +103,19 @@ static bool call_path(const struct gateway_call *call, char out[PROCESSING_PATH_
     case GATEWAY_INSTANCE:
         len = snprintf(out, PROCESSING_PATH_MAX, "/instance");
         break;
+    case GATEWAY_JOURNAL:
+        len = snprintf(out, PROCESSING_PATH_MAX, "/transactions?after=%lld",
+                       (long long)call->after_seq);
+        break;
     }
     return len > 0 && len < PROCESSING_PATH_MAX;
+}
+
+/* The last moment to write it; 0: no bound. */
+static int64_t last_boot_us(const struct gateway_call *call)
+{
+    return call->send_before_boot_us > 1 ? call->send_before_boot_us - 1
+                                         : call->send_before_boot_us;
 }
 
 static enum err call_hand_over(struct processing *p, const struct gateway_call *call,
@@ -120,8 +138,8 @@ static enum err call_hand_over(struct processing *p, const struct gateway_call *
         .body = posts ? call->body : NULL,
         .body_len = posts ? call->body_len : 0,
         .timeout_ms = p->timeout_ms,
-        .answer_max = GATEWAY_ANSWER_MAX,
-        .not_after_boot_us = call->verb == GATEWAY_SEND ? call->send_before_boot_us : 0,
+        .answer_max = call->verb == GATEWAY_JOURNAL ? JOURNAL_PAGE_MAX : GATEWAY_ANSWER_MAX,
+        .not_after_boot_us = call->verb == GATEWAY_SEND ? last_boot_us(call) : 0,
     };
     size_t headers = 1;
     if (p->authorization)
@@ -176,7 +194,7 @@ static size_t processing_in_flight(const struct gateway *g)
     return processing_of(g)->in_flight;
 }
 
-static struct gateway_promises processing_promises(const struct gateway *g)
+static struct promises processing_promises(const struct gateway *g)
 {
     return processing_of(g)->promises;
 }

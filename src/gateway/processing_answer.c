@@ -121,6 +121,31 @@ static void read_instance(int status, const struct json *doc, struct gateway_ans
         answer_note(out, "no instance_id in the answer");
 }
 
+/* Lines of another journal, or in another order, are no answer: they would move the position astray. */
+static void read_journal(const struct gateway_call *call, int status, const char *body,
+                         size_t body_len, struct gateway_answer *out)
+{
+    struct journal_page *page = NULL;
+    if (status == 404 || status == 501) {
+        out->result = GATEWAY_NO_JOURNAL;
+        return;
+    }
+    if (status != 200)
+        return;
+    if (body_len > JOURNAL_PAGE_MAX) {
+        answer_note(out, "the page is too long");
+    } else if (!journal_page_parse(body, body_len, &page, out->note, sizeof out->note)) {
+        if (out->note[0] == '\0')
+            answer_note(out, "the page is not a journal");
+    } else if (page->count > 0 && page->entries[0].seq <= call->after_seq) {
+        answer_note(out, "the page repeats what was read");
+        journal_page_free(page);
+    } else {
+        out->page = page;
+        out->result = GATEWAY_JOURNAL_IS;
+    }
+}
+
 static void read_status(const struct gateway_call *call, int status, struct gateway_answer *out)
 {
     if (status == 0)
@@ -141,6 +166,10 @@ void processing_read_answer(const struct gateway_call *call, int status, const c
         .expires_at_us = TIME_NEVER,
     };
     read_status(call, status, out);
+    if (call->verb == GATEWAY_JOURNAL) {
+        read_journal(call, status, body, body_len, out);
+        return;
+    }
     struct json *doc = NULL;
     if (status == 200 && body_len > GATEWAY_ANSWER_MAX)
         answer_note(out, "the answer is too long");

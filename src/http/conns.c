@@ -1,5 +1,6 @@
 #include "http/conns.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,14 +87,75 @@ bool conns_enter(struct conns *all, struct conn *c)
     socklen_t len = sizeof address;
     if (getpeername(c->fd, (struct sockaddr *)&address, &len) == 0)
         c->peer = peers_enter(all->peers, (struct sockaddr *)&address);
-    if (c->peer && peer_count(c->peer) > HTTP_CONNECTIONS_PER_ADDRESS_MAX)
-        return false;
     return by_fd_put(all, c);
+}
+
+static bool is_own_machine(const unsigned char v6[16])
+{
+    static const unsigned char LOOPBACK[16] = {[15] = 1}, MAPPED[12] = {[10] = 0xff, [11] = 0xff};
+    return memcmp(v6, LOOPBACK, sizeof LOOPBACK) == 0 ||
+           (memcmp(v6, MAPPED, sizeof MAPPED) == 0 && v6[12] == 127);
+}
+
+bool conn_crowds(const struct conn *c, char *address, size_t cap)
+{
+    if (!c->peer || peer_count(c->peer) <= HTTP_CONNECTIONS_PER_ADDRESS_MAX)
+        return false;
+    const unsigned char *v6 = peer_address(c->peer);
+    return !is_own_machine(v6) && inet_ntop(AF_INET6, v6, address, (socklen_t)cap) != NULL;
+}
+
+/* The oldest ones come first in `found`. */
+static size_t evicted_note(const struct conn *found[CONN_EVICT_MAX], size_t count,
+                           const struct conn *c)
+{
+    if (count == CONN_EVICT_MAX) {
+        if (found[count - 1]->since_us <= c->since_us)
+            return count;
+        count--;
+    }
+    size_t at = count;
+    for (; at > 0 && found[at - 1]->since_us > c->since_us; at--)
+        found[at] = found[at - 1];
+    found[at] = c;
+    return count + 1;
+}
+
+size_t conns_evict(struct conns *all, const void *listener, int64_t now_us)
+{
+    const struct conn *found[CONN_EVICT_MAX];
+    size_t count = 0;
+    for (const struct conn *c = all->first; c; c = c->next) {
+        if (c->listener == listener && c->state == CONN_IDLE &&
+            now_us - c->since_us >= CONN_EVICT_AGE_US)
+            count = evicted_note(found, count, c);
+    }
+    for (size_t i = 0; i < count; i++)
+        conn_cut(found[i]);
+    return count;
 }
 
 struct conn *conns_of(const struct conns *all, int fd)
 {
     return fd >= 0 && (size_t)fd < all->by_fd_count ? all->by_fd[fd] : NULL;
+}
+
+bool conn_scans(const struct conn *c)
+{
+    return c->head.state == HEAD_MORE ||
+           (c->head.state == HEAD_DONE && c->head.chunked && !c->chunks.done);
+}
+
+void conn_scan_bytes(struct conn *c, char *data, size_t len, size_t body_max)
+{
+    size_t at = 0;
+    while (at < len && conn_scans(c)) {
+        if (c->head.state == HEAD_MORE)
+            at += head_feed(&c->head, data + at, len - at, body_max);
+        else
+            at += chunks_feed(&c->chunks, &c->head, data + at, len - at, body_max);
+    }
+    c->scanned += at;
 }
 
 void conn_set(struct conn *c, enum conn_state state, int64_t now_us)
@@ -126,7 +188,7 @@ void conn_say(const struct conn *c, int status, const char *why)
     str_release(&body);
 }
 
-bool conn_overdue(const struct conn *c, int64_t now_us, bool crowded)
+bool conn_overdue(const struct conn *c, int64_t now_us)
 {
     int64_t age_us = now_us - c->since_us;
     switch (c->state) {
@@ -134,7 +196,6 @@ bool conn_overdue(const struct conn *c, int64_t now_us, bool crowded)
     case CONN_BODY:
         return age_us >= HTTP_REQUEST_TIME_S * US_PER_S;
     case CONN_IDLE:
-        return age_us >= (crowded ? CONN_CROWDED_IDLE_US : HTTP_IDLE_TIME_S * US_PER_S);
     case CONN_WRITING:
         return age_us >= HTTP_IDLE_TIME_S * US_PER_S;
     case CONN_LINGERING:

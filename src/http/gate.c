@@ -76,6 +76,28 @@ static bool is_trusted(const struct gate *g, const unsigned char address[ADDRESS
     return false;
 }
 
+bool gate_trusts(const struct gate *g, const char *address)
+{
+    unsigned char bytes[ADDRESS_BYTES];
+    return address_parse(address, strlen(address), bytes) && is_trusted(g, bytes);
+}
+
+/* Some proxies add the port: 1.2.3.4:5 and [v6]:5, also [v6] alone. Cuts it to the address. */
+static void port_strip(struct span *entry)
+{
+    const char *end = memchr(entry->data, ']', entry->len);
+    const char *colon = memchr(entry->data, ':', entry->len);
+    const char *after = end ? end + 1 : colon;
+    size_t rest = after ? entry->len - (size_t)(after - entry->data) : 0;
+    bool port = rest > 1 && *after == ':' && strspn(after + 1, "0123456789") >= rest - 1;
+    if (entry->len > 0 && *entry->data == '[' && end && (port || rest == 0)) {
+        entry->data++;
+        entry->len = (size_t)(end - entry->data);
+    } else if (!end && port && memchr(entry->data, '.', (size_t)(colon - entry->data))) {
+        entry->len = (size_t)(colon - entry->data); /* an IPv6 address has no dot before a colon */
+    }
+}
+
 /* The next entry of a list with commas; false at its end. */
 static bool entry_next(const char **at, struct span *out)
 {
@@ -177,6 +199,7 @@ const char *gate_client(const struct gate *g, const struct http_request *r, char
         const char *list = r->headers[i].value;
         size_t len = strlen(list);
         for (struct span entry; entry_last(list, &len, &entry);) {
+            port_strip(&entry);
             if (!address_parse(entry.data, entry.len, address) ||
                 !text_copy_n(buffer, cap, entry.data, entry.len))
                 return client;

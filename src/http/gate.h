@@ -28,6 +28,8 @@ void gate_close(struct gate *g); /* NULL is fine */
  * trusted. */
 const char *gate_client(const struct gate *g, const struct http_request *r, char *buffer,
                         size_t cap);
+/* Is it one of the trusted proxies? */
+bool gate_trusts(const struct gate *g, const char *address);
 /* 0: come in; else how many seconds to wait (Retry-After). An IPv6 client counts by its /64. */
 int64_t gate_address_wait_s(struct gate *g, const char *address, int64_t boot_us);
 int64_t gate_user_wait_s(struct gate *g, const struct uuid *user, int64_t boot_us);

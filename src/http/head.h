@@ -23,10 +23,11 @@ struct head { /* all zero is a fresh one */
     int status;      /* with HEAD_REFUSED: 400, 405, 413, 414, 417 or 431 */
     const char *why; /* static */
     enum http_method method;
+    bool chunked; /* the body is: see chunks.h */
 
     /* private */
     uint8_t part, field, minor;
-    bool cr, host, length, chunked;
+    bool cr, host, length;
     int64_t content_length;
     uint32_t bytes, fields, held;
     char text[HEAD_TEXT_MAX];

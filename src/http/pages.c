@@ -171,6 +171,7 @@ bool pages_answer(const struct pages *p, const struct http_request *request,
         out->response.content_type = PLACES[i].type;
         out->response.body = page->data;
         out->response.body_len = page->len;
+        out->response.body_static = true;
     }
     return true;
 }

@@ -2,7 +2,7 @@
  *
  * GET and HEAD of /api/openapi, its assets below it, /api/openapi.json and /favicon.ico, with
  * and without the last slash; other methods there get 405. The document's title is PROJECT_NAME.
- * Read-only after pages_open: any thread. */
+ * Read-only after pages_open: any thread. Pages outlive the server that sends them. */
 #ifndef SUBPAY_HTTP_PAGES_H
 #define SUBPAY_HTTP_PAGES_H
 

@@ -87,6 +87,11 @@ size_t peer_count(const struct peer *peer)
     return peer->count;
 }
 
+const unsigned char *peer_address(const struct peer *peer)
+{
+    return peer->address;
+}
+
 void peers_leave(struct peers *p, struct peer *peer)
 {
     if (!peer || --peer->count > 0)

@@ -16,6 +16,7 @@ void peers_close(struct peers *p);
 /* One connection more; NULL when it is not IP (no caps) or the table is full. */
 struct peer *peers_enter(struct peers *p, const struct sockaddr *address);
 size_t peer_count(const struct peer *peer);
-void peers_leave(struct peers *p, struct peer *peer); /* NULL is fine */
+const unsigned char *peer_address(const struct peer *peer); /* 16 bytes, IPv4 mapped into IPv6 */
+void peers_leave(struct peers *p, struct peer *peer);       /* NULL is fine */
 
 #endif

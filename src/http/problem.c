@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "billing/request.h"
 
 const char *status_title(int status)
 {
@@ -62,9 +63,15 @@ const char *status_title(int status)
     }
 }
 
-/* A value as sent, cut at a character; the JSON writer replaces what is no UTF-8. */
-static void value_add(struct str *out, const char *value)
+const char *problem_shown(const char *text)
 {
+    return request_method_is_card(text) ? "***" : text;
+}
+
+/* A text as sent, cut at a character; the JSON writer replaces what is no UTF-8. */
+static void shown_add(struct str *out, const char *member, const char *value)
+{
+    value = problem_shown(value);
     size_t len = strlen(value), cut = len < PROBLEM_VALUE_MAX ? len : PROBLEM_VALUE_MAX;
     while (cut < len && cut > 0 && ((unsigned char)value[cut] & 0xc0) == 0x80)
         cut--;
@@ -73,7 +80,7 @@ static void value_add(struct str *out, const char *value)
     str_add_bytes(&shown, value, cut);
     if (cut < len)
         str_add(&shown, "…");
-    json_name(out, "value");
+    json_name(out, member);
     json_add_text(out, shown.data);
     str_release(&shown);
 }
@@ -97,9 +104,9 @@ void problem_format(struct str *out, int status, const char *detail,
         for (size_t i = 0; i < count; i++) {
             json_open(out, '{');
             json_put_text(out, "in", fields[i].in);
-            json_put_text(out, "name", fields[i].name);
+            shown_add(out, "name", fields[i].name);
             if (fields[i].value)
-                value_add(out, fields[i].value);
+                shown_add(out, "value", fields[i].value);
             else
                 json_put_null(out, "value");
             json_put_text(out, "allowed", fields[i].allowed);

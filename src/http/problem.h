@@ -6,7 +6,10 @@
 #include "base/str.h"
 #include "http/server.h"
 
-#define PROBLEM_VALUE_MAX 200 /* bytes of a value that are shown; bad UTF-8 is replaced */
+#define PROBLEM_VALUE_MAX 200 /* bytes of a name or a value that are shown; bad UTF-8 is replaced */
+
+/* A card number is not shown, wherever it was put by mistake. */
+const char *problem_shown(const char *text);
 
 struct problem_field {
     /* in: query, path, header or body; value NULL: missing or secret */

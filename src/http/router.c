@@ -80,12 +80,12 @@ static void answer_faults(struct router *r, const struct http_request *request,
                           const struct values *v)
 {
     struct str body;
-    char detail[512];
-    const struct problem_field *first = &v->errors[0];
     str_init(&body, 64 * 1024);
-    snprintf(detail, sizeof detail, "%.100s %s: %.300s", *first->name ? first->name : first->in,
-             first->value ? "is not allowed" : "is missing or not allowed", first->allowed);
-    problem_format(&body, 422, detail, v->errors, v->error_count);
+    problem_format(&body, 422, v->detail, v->errors, v->error_count);
+    if (body.failed) { /* half a list would be no JSON */
+        str_clear(&body);
+        problem_format(&body, 422, v->detail, NULL, 0);
+    }
     struct http_response response = {.status = 422, .content_type = PROBLEM_TYPE};
     response.body = body.data;
     response.body_len = body.len;
@@ -211,6 +211,12 @@ static bool address_passes(struct router *r, const struct http_request *request,
     const char *client = gate_client(r->settings.gate, request, buffer, sizeof buffer);
     return !too_often(r, request, gate_address_wait_s(r->settings.gate, client, boot_us),
                       "too many requests from this address");
+}
+
+/* Whoever watches the service must not be locked out of what he is to see. */
+static bool is_health(const struct api_route *route)
+{
+    return route && strncmp(route->path, "/health/", 8) == 0;
 }
 
 /* NULL, or what is wrong; *missing: no credentials at all. */
@@ -374,9 +380,11 @@ struct api_call *router_take(struct router *r, const struct http_request *reques
     const char *origin = r->settings.gate ? gate_origin(r->settings.gate, request) : NULL;
     if (origin && request->server)
         http_set_origin(request, origin);
+    const struct api_route *route = route_find(r, request, allow);
+    if (!is_health(route) && !address_passes(r, request, boot_us))
+        return NULL;
     if (page_answered(r, request))
         return NULL;
-    const struct api_route *route = route_find(r, request, allow);
     if (preflight_answer(r, request, origin, allow))
         return NULL;
     if (!route) {
@@ -384,11 +392,14 @@ struct api_call *router_take(struct router *r, const struct http_request *reques
             answer_problem(r, request, 405, "this path takes other methods",
                            (struct http_header){"Allow", allow});
         else
-            answer_problem(r, request, 404, "there is nothing at this path",
+            answer_problem(r, request, 404,
+                           r->settings.pages ? "there is nothing at this path; /api/openapi tells "
+                                               "what there is"
+                                             : "there is nothing at this path",
                            (struct http_header){0});
         return NULL;
     }
-    if (!address_passes(r, request, boot_us) || !user_passes(r, request, route, &who, boot_us))
+    if (!user_passes(r, request, route, &who, boot_us))
         return NULL;
     struct api_call *call = call_read(r, request, route);
     if (call) {

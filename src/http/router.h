@@ -1,6 +1,7 @@
 /* router.h: from a request to a checked call, by the table that is generated from api/openapi.json.
  *
- * The order of the checks is the contract's: 404, 405; 401, 403; 415, 400, 422. A handler sees
+ * The order of the checks is the contract's: 404, 405; 401, 403; 415, 400, 422; before them, for
+ * pages and unknown paths too, the limit of the address, of which /health/ is free. A handler sees
  * only values that passed: enums, bounds and forms come from the document, so the document
  * cannot lie about them. */
 #ifndef SUBPAY_HTTP_ROUTER_H

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -9,6 +10,8 @@
 #include "base/times.h"
 
 #define NUMBER_TEXT 24 /* an int64 and its NUL */
+#define WELL_ENCODED "percent-encoded UTF-8 without NUL"
+#define GIVEN_ONCE "once, and not in both query and body"
 
 static const char *place_text(enum api_in in)
 {
@@ -32,10 +35,18 @@ static char *keep(struct values *v, const char *text, size_t len)
     return copy;
 }
 
-/* value NULL: missing or secret. */
-static void fault(struct values *v, enum api_in in, const char *name, const char *value,
-                  const char *allowed)
+/* value NULL: missing or secret. The detail tells the first one. */
+static __attribute__((format(printf, 6, 7))) void fault(struct values *v, enum api_in in,
+                                                        const char *name, const char *value,
+                                                        const char *allowed, const char *format,
+                                                        ...)
 {
+    va_list args;
+    if (v->error_count == 0) {
+        va_start(args, format);
+        (void)vsnprintf(v->detail, sizeof v->detail, format, args);
+        va_end(args);
+    }
     if (v->error_count < VALUES_ERRORS_MAX)
         v->errors[v->error_count++] = (struct problem_field){place_text(in), name, value, allowed};
 }
@@ -78,9 +89,19 @@ static const char *allowed_text(struct values *v, const struct api_param *p)
     return keep(v, text, strlen(text));
 }
 
-static void fault_of(struct values *v, enum api_in in, const struct api_param *p, const char *value)
+/* wrong: "", " is missing", " is not a text" */
+static void fault_of(struct values *v, enum api_in in, const struct api_param *p, const char *value,
+                     const char *wrong)
 {
-    fault(v, in, p->name, p->secret ? NULL : value, allowed_text(v, p));
+    const char *allowed = allowed_text(v, p);
+    fault(v, in, p->name, p->secret ? NULL : value, allowed, "%s%s: allowed is %s", p->name, wrong,
+          allowed ? allowed : "");
+}
+
+static void fault_of_encoding(struct values *v, enum api_in in, const char *name, const char *value)
+{
+    fault(v, in, name, value, WELL_ENCODED, "%.100s: allowed is " WELL_ENCODED,
+          name ? problem_shown(name) : "");
 }
 
 /* A whole number in plain notation, or with a fraction of zeros: 1.0 is an integer to JSON
@@ -160,9 +181,10 @@ static void value_take(struct values *v, size_t index, enum api_in in, const cha
     if (!text)
         return;
     if (v->values[index].given)
-        fault(v, in, p->name, p->secret ? NULL : text, "once, and not in both query and body");
+        fault(v, in, p->name, p->secret ? NULL : text, GIVEN_ONCE,
+              "%s is given more than once: allowed is " GIVEN_ONCE, p->name);
     else if (!value_parse(text, p, &value))
-        fault_of(v, in, p, text);
+        fault_of(v, in, p, text, "");
     v->values[index] = value; /* given, right or wrong: it is not missing */
 }
 
@@ -218,8 +240,6 @@ static char *decoded(struct values *v, const char *raw, size_t len, bool plus)
     return text && percent_decode(raw, len, plus, text, &n) ? text : NULL;
 }
 
-#define WELL_ENCODED "percent-encoded UTF-8 without NUL"
-
 void values_take_path(struct values *v, const char *name, const char *raw, size_t len)
 {
     size_t index;
@@ -229,7 +249,7 @@ void values_take_path(struct values *v, const char *name, const char *raw, size_
     if (text)
         value_take(v, index, API_PATH, text);
     else
-        fault(v, API_PATH, v->route->params[index].name, keep(v, raw, len), WELL_ENCODED);
+        fault_of_encoding(v, API_PATH, v->route->params[index].name, keep(v, raw, len));
     v->values[index].given = true;
 }
 
@@ -239,16 +259,18 @@ static void query_part(struct values *v, const char *raw, size_t len)
     bool has_value = raw[name_len] == '=';
     const char *name = decoded(v, raw, name_len, true);
     if (!name) {
-        fault(v, API_QUERY, keep(v, raw, name_len), NULL, WELL_ENCODED);
+        fault_of_encoding(v, API_QUERY, keep(v, raw, name_len), NULL);
         return;
     }
     const char *raw_value = raw + name_len + has_value;
     const char *value = decoded(v, raw_value, len - name_len - has_value, true);
     const char *shown = value ? value : keep(v, raw_value, len - name_len - has_value);
     if (!param_find(v, API_QUERY, name, &index)) {
-        fault(v, API_QUERY, name, shown, "no such parameter");
+        /* Its value may be a secret under another name: it is not shown. */
+        fault(v, API_QUERY, name, NULL, "no such parameter", "no such parameter: %.100s",
+              problem_shown(name));
     } else if (!value) {
-        fault(v, API_QUERY, v->route->params[index].name, shown, WELL_ENCODED);
+        fault_of_encoding(v, API_QUERY, v->route->params[index].name, shown);
         v->values[index].given = true;
     } else {
         value_take(v, index, API_QUERY, value);
@@ -260,7 +282,8 @@ void values_take_query(struct values *v, const char *query)
     for (int parts = 0; *query; parts++) {
         size_t len = strcspn(query, "&");
         if (parts >= QUERY_PARTS_MAX) {
-            fault(v, API_QUERY, "", NULL, "fewer parameters");
+            fault(v, API_QUERY, "", NULL, "fewer parameters",
+                  "the query: allowed are %d parameters at most", QUERY_PARTS_MAX);
             return;
         }
         if (len > 0)
@@ -278,10 +301,11 @@ void values_take_headers(struct values *v, const struct http_request *request)
         if (!text)
             continue;
         if (count > 1) {
-            fault(v, API_HEADER, p->name, text, "once");
+            fault(v, API_HEADER, p->name, text, "once",
+                  "%s is given more than once: allowed is once", p->name);
             v->values[i].given = true;
         } else if (!text_is_utf8(text, strlen(text))) {
-            fault_of(v, API_HEADER, p, text);
+            fault_of(v, API_HEADER, p, text, "");
             v->values[i].given = true;
         } else {
             value_take(v, i, API_HEADER, keep(v, text, strlen(text)));
@@ -326,13 +350,21 @@ static const char *member_shown(struct values *v, const struct json *value)
     return keep(v, text, strlen(text));
 }
 
+static const char *not_of_form(enum api_form form)
+{
+    return form == API_INTEGER   ? " is not an integer"
+           : form == API_BOOLEAN ? " is not true or false"
+                                 : " is not a text";
+}
+
 static bool member_take(void *ctx, const char *name, const struct json *value)
 {
     struct values *v = ctx;
     size_t index;
     if (!param_find(v, API_BODY, name, &index)) {
         /* Its value may be a card number under another name: it is not shown. */
-        fault(v, API_BODY, keep(v, name, strlen(name)), NULL, "no such field");
+        fault(v, API_BODY, keep(v, name, strlen(name)), NULL, "no such field",
+              "no such field: %.100s", problem_shown(name));
         return true;
     }
     const struct api_param *p = &v->route->params[index];
@@ -340,7 +372,7 @@ static bool member_take(void *ctx, const char *name, const struct json *value)
     if (text) {
         value_take(v, index, API_BODY, text);
     } else {
-        fault_of(v, API_BODY, p, member_shown(v, value));
+        fault_of(v, API_BODY, p, member_shown(v, value), not_of_form(p->form));
         v->values[index].given = true;
     }
     return true;
@@ -351,7 +383,7 @@ void values_take_body(struct values *v, const struct json *body)
     if (json_is_object(body))
         json_each(body, member_take, v);
     else
-        fault(v, API_BODY, "", NULL, "an object");
+        fault(v, API_BODY, "", NULL, "an object", "the body is not a JSON object");
 }
 
 void values_finish(struct values *v)
@@ -363,6 +395,6 @@ void values_finish(struct values *v)
         if (p->has_default)
             v->values[i] = (struct api_value){.given = true, .number = p->default_number};
         else if (p->required)
-            fault_of(v, p->in, p, NULL);
+            fault_of(v, p->in, p, NULL, " is missing");
     }
 }

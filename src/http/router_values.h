@@ -8,7 +8,8 @@
 #include "http/router.h"
 
 #define VALUES_ERRORS_MAX 16 /* reported; the rest is counted as one with the last */
-#define QUERY_PARTS_MAX 256  /* name=value pairs of a query */
+#define VALUES_DETAIL_MAX 512
+#define QUERY_PARTS_MAX 256 /* name=value pairs of a query */
 
 struct values {
     struct arena *arena; /* texts, until it is reset */
@@ -16,7 +17,8 @@ struct values {
     struct api_value values[API_PARAMS_MAX];
     struct problem_field errors[VALUES_ERRORS_MAX];
     size_t error_count;
-    bool failed; /* no memory */
+    char detail[VALUES_DETAIL_MAX]; /* the first error in words: what is wrong with which field */
+    bool failed;                    /* no memory */
 };
 void values_take_path(struct values *v, const char *name, const char *raw, size_t len);
 void values_take_query(struct values *v, const char *query);

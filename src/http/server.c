@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
 #include <unistd.h>
@@ -81,14 +82,14 @@ static void conn_scan(struct conn *c)
 {
     size_t body_max = ((struct listener *)c->listener)->body_max;
     struct evbuffer *input = bufferevent_get_input(c->bev);
-    while (c->head.state == HEAD_MORE && c->scanned < evbuffer_get_length(input)) {
+    while (conn_scans(c) && c->scanned < evbuffer_get_length(input)) {
         struct evbuffer_ptr at;
         struct evbuffer_iovec pieces[4];
         if (evbuffer_ptr_set(input, &at, c->scanned, EVBUFFER_PTR_SET) < 0)
             return;
         int n = evbuffer_peek(input, -1, &at, pieces, 4);
-        for (int i = 0; i < n && i < 4 && c->head.state == HEAD_MORE; i++)
-            c->scanned += head_feed(&c->head, pieces[i].iov_base, pieces[i].iov_len, body_max);
+        for (int i = 0; i < n && i < 4; i++)
+            conn_scan_bytes(c, pieces[i].iov_base, pieces[i].iov_len, body_max);
     }
     if (c->head.state == HEAD_DONE)
         c->state = CONN_BODY;
@@ -103,7 +104,7 @@ static void input_changed(struct evbuffer *input, const struct evbuffer_cb_info 
         return;
     if (c->state == CONN_IDLE)
         conn_set(c, CONN_HEAD, server_now_us(server_of(c)));
-    if (c->state == CONN_HEAD) {
+    if (c->state == CONN_HEAD || c->state == CONN_BODY) {
         conn_scan(c);
         if (c->head.state == HEAD_REFUSED)
             conn_refuse(c, c->head.status, c->head.why);
@@ -116,14 +117,19 @@ static void input_changed(struct evbuffer *input, const struct evbuffer_cb_info 
 
 /* Connections */
 
-static void accept_all(struct http_server *s, bool on)
+/* A listener that is full waits until one of its connections ends; idle ones are made to. */
+static void accept_adjust(struct http_server *s)
 {
-    s->full = !on;
     for (size_t i = 0; i < s->listener_count; i++) {
-        if (on)
-            evconnlistener_enable(s->listeners[i].accepting);
+        struct listener *l = &s->listeners[i];
+        bool was_full = l->full;
+        l->full = !server_may_accept(s, l);
+        if (s->mode == RUNNING && !l->full)
+            evconnlistener_enable(l->accepting);
         else
-            evconnlistener_disable(s->listeners[i].accepting);
+            evconnlistener_disable(l->accepting);
+        if (l->full && !was_full)
+            (void)conns_evict(&s->conns, l, server_now_us(s));
     }
 }
 
@@ -133,9 +139,10 @@ static void conn_gone(struct conn *c)
     evbuffer_remove_cb(bufferevent_get_input(c->bev), input_changed, c);
     if (c->slot)
         c->slot->conn = NULL;
+    ((struct listener *)c->listener)->count--;
     conns_remove(&s->conns, c);
-    if (s->full && s->conns.count < s->conns.max && s->mode == RUNNING)
-        accept_all(s, true);
+    if (s->mode == RUNNING)
+        accept_adjust(s);
 }
 
 static void conn_closed(struct evhttp_connection *evcon, void *ctx)
@@ -157,8 +164,8 @@ static struct bufferevent *conn_make(struct event_base *base, void *ctx)
     bufferevent_setwatermark(bev, EV_READ, 0, HTTP_HEADERS_MAX_BYTES + l->body_max + INPUT_SLACK);
     bufferevent_incref(bev); /* until conn_born */
     chore_add(s, c, CONN_NEWBORN);
-    if (s->conns.count >= s->conns.max)
-        accept_all(s, false);
+    l->count++;
+    accept_adjust(s);
     if (!s->ticking)
         tick_start(s, SWEEP_US);
     return bev;
@@ -170,6 +177,7 @@ static struct bufferevent *conn_make(struct event_base *base, void *ctx)
 static void conn_born(struct http_server *s, struct conn *c)
 {
     struct bufferevent *bev = c->bev;
+    char address[64];
     void *evcon;
     bufferevent_getcb(bev, NULL, NULL, NULL, &evcon);
     if (!evcon) { /* evhttp gave it up at once */
@@ -182,6 +190,9 @@ static void conn_born(struct http_server *s, struct conn *c)
         evhttp_connection_set_closecb(c->evcon, conn_closed, c);
         if (s->mode != RUNNING || !conns_enter(&s->conns, c))
             evhttp_connection_free(c->evcon);
+        else if (conn_crowds(c, address, sizeof address) &&
+                 !(s->trust && s->trust(s->trust_ctx, address)))
+            conn_refuse(c, 503, "too many connections from this address");
     }
     bufferevent_decref(bev);
 }
@@ -250,8 +261,12 @@ static void send_now(struct http_server *s, struct conn *c, struct evhttp_reques
         char length[24];
         snprintf(length, sizeof length, "%zu", r->body_len);
         evhttp_add_header(headers, "Content-Length", length);
-    } else if (r->body_len > 0 && evbuffer_add(s->body, r->body, r->body_len) < 0) {
-        abort(); /* out of memory; half an answer would be a wrong one */
+    } else if (r->body_len > 0) {
+        int added = r->body_static
+                        ? evbuffer_add_reference(s->body, r->body, r->body_len, NULL, NULL)
+                        : evbuffer_add(s->body, r->body, r->body_len);
+        if (added < 0)
+            abort(); /* out of memory; half an answer would be a wrong one */
     }
     server_count(s, r->status);
     conn_set(c, CONN_WRITING, server_now_us(s));
@@ -275,6 +290,22 @@ void slot_answer(struct http_server *s, struct slot *slot, const struct http_res
         chore_add(s, c, CONN_CONDEMNED);
     else
         send_now(s, c, req, r, head, origin);
+}
+
+/* Clients that hung up before their answer came. */
+static void left(evutil_socket_t fd, short what, void *ctx)
+{
+    struct http_server *s = ctx;
+    struct epoll_event events[64];
+    const struct http_response nothing = {.status = 0};
+    (void)what;
+    int n = epoll_wait(fd, events, 64, 0);
+    for (int i = 0; i < n; i++) {
+        struct conn *c = conns_of(&s->conns, events[i].data.fd);
+        struct slot *slot = c ? c->slot : NULL;
+        if (slot && slot->watched && slots_claim(s->slots, slot_token(slot)))
+            slot_answer(s, slot, &nothing);
+    }
 }
 
 /* Requests */
@@ -331,9 +362,10 @@ static void request_arrived(struct evhttp_request *req, void *ctx)
         conns_of(&s->conns, bufferevent_getfd(evhttp_connection_get_bufferevent(evcon)));
     assert(c);
     enum http_method method = c->head.method;
-    bool whole = c->head.state == HEAD_DONE;
+    bool whole = c->head.state == HEAD_DONE && !conn_scans(c);
     struct slot *slot = whole ? slots_take(s->slots, req, c) : NULL;
     c->head = (struct head){0};
+    c->chunks = (struct chunks){0};
     c->scanned = 0;
     conn_set(c, CONN_BUSY, server_now_us(s));
     if (!whole) { /* two readers understood it differently */
@@ -353,27 +385,11 @@ static void request_arrived(struct evhttp_request *req, void *ctx)
 static void sweep_conns(struct http_server *s, int64_t now)
 {
     for (struct conn *c = s->conns.first; c; c = c->next) {
-        if (!conn_overdue(c, now, s->full))
+        if (!conn_overdue(c, now))
             continue;
         if (c->state == CONN_HEAD || c->state == CONN_BODY)
             conn_refuse(c, 408, "the request took too long to arrive");
         conn_cut(c);
-    }
-}
-
-static void sweep_slots(struct http_server *s, int64_t now)
-{
-    bool stopping = s->mode == STOPPING;
-    for (size_t i = 0; i < slots_used(s->slots); i++) {
-        struct slot *slot = slots_at(s->slots, i);
-        if (!slot->request || (!stopping && now < slot->deadline_us) ||
-            !slots_claim(s->slots, slot_token(slot)))
-            continue;
-        struct str body;
-        struct http_response r;
-        problem_response(&body, &r, 503, stopping ? "shutting down" : "no answer in time");
-        slot_answer(s, slot, &r);
-        str_release(&body);
     }
 }
 
@@ -383,8 +399,12 @@ static void ticked(evutil_socket_t fd, short what, void *ctx)
     int64_t now = server_now_us(s);
     (void)fd, (void)what;
     s->ticking = false;
-    sweep_slots(s, now);
+    server_sweep_slots(s, now);
     sweep_conns(s, now);
+    for (size_t i = 0; i < s->listener_count; i++) {
+        if (s->listeners[i].full && s->mode == RUNNING)
+            (void)conns_evict(&s->conns, &s->listeners[i], now);
+    }
     if (s->mode == STOPPING && (s->conns.count == 0 || now >= s->stop_us))
         event_base_loopbreak(s->base);
     else if (s->conns.count > 0)
@@ -396,7 +416,7 @@ static void mode_enter(struct http_server *s, enum mode mode)
     if (mode <= s->mode)
         return;
     s->mode = mode;
-    accept_all(s, false);
+    accept_adjust(s);
     for (size_t i = 0; i < s->listener_count; i++) {
         struct listener *l = &s->listeners[i];
         shutdown(evconnlistener_get_fd(l->accepting), SHUT_RDWR); /* who comes now is refused */
@@ -510,14 +530,17 @@ static bool server_make(struct http_server *s)
 {
     s->base = base_make();
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    s->watch_fd = epoll_create1(EPOLL_CLOEXEC);
     s->body = evbuffer_new();
-    if (!s->base || s->wake_fd < 0 || !s->body || conns_init(&s->conns) != ERR_OK ||
-        slots_open(&s->slots, server_wake, s) != ERR_OK)
+    if (!s->base || s->wake_fd < 0 || s->watch_fd < 0 || !s->body ||
+        conns_init(&s->conns) != ERR_OK || slots_open(&s->slots, server_wake, s) != ERR_OK)
         return false;
     s->woken = event_new(s->base, s->wake_fd, EV_READ | EV_PERSIST, woke, s);
     s->tick = evtimer_new(s->base, ticked, s);
     s->chore = event_new(s->base, -1, 0, chores_do, s);
-    return s->woken && s->tick && s->chore && event_add(s->woken, NULL) == 0;
+    s->left = event_new(s->base, s->watch_fd, EV_READ | EV_PERSIST, left, s);
+    return s->woken && s->tick && s->chore && s->left && event_add(s->woken, NULL) == 0 &&
+           event_add(s->left, NULL) == 0;
 }
 
 enum err http_server_open(struct http_server **out, struct clock *clock)
@@ -528,7 +551,7 @@ enum err http_server_open(struct http_server **out, struct clock *clock)
     if (!s)
         return ERR_NO_MEMORY;
     s->clock = clock;
-    s->wake_fd = -1;
+    s->wake_fd = s->watch_fd = -1;
     if (!server_make(s)) {
         http_server_close(s);
         return ERR_NO_MEMORY;
@@ -556,7 +579,7 @@ void http_server_close(struct http_server *s)
     }
     slots_close(s->slots);
     conns_release(&s->conns);
-    struct event *events[] = {s->woken, s->tick, s->chore};
+    struct event *events[] = {s->woken, s->tick, s->chore, s->left};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
         if (events[i])
             event_free(events[i]);
@@ -567,5 +590,7 @@ void http_server_close(struct http_server *s)
         evbuffer_free(s->body);
     if (s->wake_fd >= 0)
         close(s->wake_fd);
+    if (s->watch_fd >= 0)
+        close(s->watch_fd);
     free(s);
 }

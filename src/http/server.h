@@ -8,8 +8,9 @@
  *
  * Guards (contract section 5): request line and headers 16 KiB (414, 431), body 16 KiB (413), 10
  * s from the first byte to a complete request, 75 s idle, and everything http/head.h refuses
- * (400, 405), each with a close; caps on connections in all and per address. What is refused
- * never reaches on_request. */
+ * (400, 405), each with a close; caps on connections in all, per listener and per address. Where
+ * they are reached, the connections that are idle for longest make room. What is refused never
+ * reaches on_request. */
 #ifndef SUBPAY_HTTP_SERVER_H
 #define SUBPAY_HTTP_SERVER_H
 
@@ -26,7 +27,8 @@
 #define HTTP_IDLE_TIME_S 75
 #define HTTP_SLOTS_MAX 8192                        /* requests open in one loop */
 #define HTTP_CONNECTIONS_MAX 10000                 /* of a loop */
-#define HTTP_CONNECTIONS_PER_ADDRESS_MAX 4096      /* loopback included */
+#define HTTP_CONNECTIONS_RESERVE 64                /* of each listener, whatever the others hold */
+#define HTTP_CONNECTIONS_PER_ADDRESS_MAX 4096      /* not of this machine or a trusted proxy */
 #define HTTP_REPLY_TIME_US (10 * INT64_C(1000000)) /* unless the request asks for longer */
 #define HTTP_RESPONSE_HEADERS_MAX 8
 #define HTTP_REQUEST_HEADERS_MAX 64 /* fields; more: 431 */
@@ -68,6 +70,7 @@ struct http_response {        /* copied by http_reply */
     const char *content_type; /* NULL without a body */
     const char *body;
     size_t body_len;
+    bool body_static; /* the body outlives the server: it is not copied */
     struct http_header headers[HTTP_RESPONSE_HEADERS_MAX]; /* up to the first NULL name */
     bool close;
 };
@@ -85,6 +88,9 @@ enum err http_listen(struct http_server *s, const char *address, http_on_request
 enum err http_listen_unix(struct http_server *s, const char *directory, const char *name,
                           size_t body_max, http_on_request *fn, void *ctx, char *why,
                           size_t why_cap) MUST_CHECK;
+/* Before http_server_run: addresses that may hold any number of connections, such as proxies. */
+typedef bool http_trust(void *ctx, const char *address);
+void http_server_trust(struct http_server *s, http_trust *fn, void *ctx);
 void http_server_run(struct http_server *s); /* the loop, until http_server_stop */
 void http_server_drain(
     struct http_server *s); /* any thread: no new connections, answer what is open */
@@ -94,7 +100,11 @@ size_t http_server_open_requests(struct http_server *s); /* any thread */
 
 /* Any thread; false: nobody waits for that token any more. */
 bool http_reply(struct http_server *s, uint64_t token, const struct http_response *response);
-/* Only in on_request: the answer may take this long. */
+/* Any thread: does anybody still wait for it? */
+bool http_awaited(struct http_server *s, uint64_t token);
+/* Only in on_request: the answer may take this long. From now on a client that hangs up is
+ * noticed, and its token forgotten. One that only ends its own direction looks the same, so it
+ * gets no answer either. */
 void http_set_deadline(const struct http_request *r, int64_t from_now_us);
 /* Only in on_request: every answer to it carries Access-Control-Allow-Origin; origin outlives
  * the server. */

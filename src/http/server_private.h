@@ -21,8 +21,9 @@ struct listener {
     struct evconnlistener *accepting;
     http_on_request *fn;
     void *ctx;
-    size_t body_max;
+    size_t body_max, count; /* bytes of a body; connections */
     struct unix_place place;
+    bool full;
 };
 
 enum mode { RUNNING, DRAINING, STOPPING };
@@ -30,13 +31,15 @@ enum mode { RUNNING, DRAINING, STOPPING };
 struct http_server {
     struct clock *clock;
     struct event_base *base;
-    struct event *woken, *tick, *chore;
-    int wake_fd;
+    struct event *woken, *tick, *chore, *left;
+    int wake_fd, watch_fd; /* watch_fd: an epoll of the clients that wait for long */
     struct listener listeners[LISTENERS_MAX];
     size_t listener_count;
     struct conns conns;
     struct slots *slots;
-    bool full, ticking;
+    bool ticking;
+    http_trust *trust;
+    void *trust_ctx;
     enum mode mode;
     int64_t stop_us;
     atomic_int wanted; /* enum mode */
@@ -64,6 +67,10 @@ enum err listener_add(struct http_server *s, int fd, struct unix_place place, si
 void slot_answer(struct http_server *s, struct slot *slot, const struct http_response *r);
 
 /* server_calls.c */
+/* The client of a slot: server.c hears of it when it hangs up. */
+void server_watch(struct http_server *s, struct slot *slot);
+void server_sweep_slots(struct http_server *s, int64_t now_us); /* answers what is overdue */
+bool server_may_accept(const struct http_server *s, const struct listener *l);
 void server_count(struct http_server *s, int status);
 void server_wake(void *server); /* any thread */
 

@@ -58,7 +58,7 @@ struct slot *slots_take(struct slots *s, struct evhttp_request *request, struct 
     slot->request = request;
     slot->conn = conn;
     slot->origin = NULL;
-    slot->head = false;
+    slot->head = slot->watched = false;
     slot->generation++;
     atomic_store(&slot->token, slot->generation << INDEX_BITS | (uint64_t)(slot - s->slots));
     atomic_fetch_add(&s->open, 1);
@@ -104,6 +104,12 @@ struct slot *slots_claim(struct slots *s, uint64_t token)
     return atomic_compare_exchange_strong(&slot->token, &token, 0) ? slot : NULL;
 }
 
+bool slots_awaited(struct slots *s, uint64_t token)
+{
+    return token != 0 && (token & INDEX_MASK) < HTTP_SLOTS_MAX &&
+           slot_token(slots_of(s, token)) == token;
+}
+
 /* Adds a text to the block and says where it is. */
 static const char *text_put(char **at, const char *text, size_t len)
 {
@@ -117,7 +123,8 @@ static const char *text_put(char **at, const char *text, size_t len)
 
 static struct completion *completion_make(const struct http_response *r)
 {
-    size_t count = 0, size = sizeof(struct completion) + r->body_len + 1;
+    size_t count = 0, size = sizeof(struct completion) + 1;
+    size += r->body_static ? 0 : r->body_len;
     size += r->content_type ? strlen(r->content_type) + 1 : 0;
     for (; count < HTTP_RESPONSE_HEADERS_MAX && r->headers[count].name; count++)
         size += strlen(r->headers[count].name) + strlen(r->headers[count].value) + 2;
@@ -126,7 +133,8 @@ static struct completion *completion_make(const struct http_response *r)
         return NULL;
     char *at = (char *)(c + 1);
     *c = (struct completion){.response = *r};
-    c->response.body = text_put(&at, r->body, r->body_len);
+    if (!r->body_static)
+        c->response.body = text_put(&at, r->body, r->body_len);
     if (r->content_type)
         c->response.content_type = text_put(&at, r->content_type, strlen(r->content_type));
     for (size_t i = 0; i < count; i++) {

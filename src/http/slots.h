@@ -19,7 +19,8 @@ struct slot {
     struct conn *conn;              /* NULL when it went away */
     int64_t deadline_us;
     const char *origin;
-    bool head; /* the method: no body is sent */
+    bool head;    /* the method: no body is sent */
+    bool watched; /* it may take long: a client that leaves is noticed */
 
     /* private */
     _Atomic uint64_t token;
@@ -48,6 +49,7 @@ size_t slots_posted(struct slots *s, struct completion **out, size_t max);
 /* Any thread. */
 uint64_t slot_token(const struct slot *slot);              /* 0: nobody waits, or it is answered */
 struct slot *slots_claim(struct slots *s, uint64_t token); /* NULL: somebody else has answered */
+bool slots_awaited(struct slots *s, uint64_t token);
 bool slots_post(struct slots *s, uint64_t token, const struct http_response *response);
 size_t slots_open_count(struct slots *s);
 

@@ -54,7 +54,7 @@ enum err socket_listen(const char *address, int *fd, int *port, char *why, size_
     socklen_t len;
     int one = 1;
     if (!address_parse(address, &where, &len)) {
-        snprintf(why, why_cap, "%s: an address and a port are needed", address);
+        snprintf(why, why_cap, "an address and a port are needed");
         return ERR_INVALID;
     }
     int sock = socket(where.ss_family, SOCKET_TYPE, 0);
@@ -64,8 +64,7 @@ enum err socket_listen(const char *address, int *fd, int *port, char *why, size_
         setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
         bind(sock, (struct sockaddr *)&where, len) < 0 || listen(sock, BACKLOG) < 0) {
         int error = errno;
-        snprintf(why, why_cap, "%s: %s", address,
-                 error == EADDRINUSE ? "the port is taken" : strerror(error));
+        snprintf(why, why_cap, "%s", error == EADDRINUSE ? "the port is taken" : strerror(error));
         if (sock >= 0)
             close(sock);
         return error == EADDRINUSE ? ERR_LOCKED : ERR_INVALID;

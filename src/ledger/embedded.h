@@ -19,8 +19,8 @@
 
 struct embedded;
 
-/* Takes the lock, opens and migrates. ERR_LOCKED: why names the pid. Makes data_dir (0700) if need
- * be. */
+/* Takes the lock, opens and migrates. ERR_LOCKED: why names the pid. ERR_INVALID: data_dir cannot be
+ * used. why stands behind "DATA_DIR=…: ", which the caller puts there. Makes data_dir (0700) if need be. */
 enum err embedded_open(struct embedded **out, const char *data_dir, struct clock *clock,
                        struct random *random, char *why, size_t why_cap) MUST_CHECK;
 enum err embedded_open_memory(struct embedded **out, struct clock *clock,

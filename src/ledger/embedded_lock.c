@@ -7,11 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/str.h"
+#include "base/folder.h"
 #include "ledger/embedded.h"
 
 #define LOCK_TEXT 64
@@ -32,32 +31,13 @@ void embedded_path(const char *data_dir, char *out, size_t cap)
     (void)path_of(data_dir, "subpay.db", out, cap);
 }
 
-static enum err fails_with_errno(char *why, size_t why_cap, const char *path)
+/* Of DATA_DIR or the lock in it; the caller names DATA_DIR. */
+static enum err fails_with_errno(char *why, size_t why_cap)
 {
     int number = errno;
-    snprintf(why, why_cap, "%s: %s", path, strerror(number));
-    return number == ENOSPC || number == EDQUOT ? ERR_NO_SPACE : ERR_IO;
-}
-
-/* mkdir -p; only what is made gets the mode. */
-static enum err folder_make(const char *data_dir, char *why, size_t why_cap)
-{
-    char path[PATH_MAX];
-    if (!text_copy(path, sizeof path, data_dir)) {
-        snprintf(why, why_cap, "DATA_DIR is longer than %d bytes", PATH_MAX - 1);
+    if (folder_explain(number, why, why_cap))
         return ERR_INVALID;
-    }
-    for (char *slash = path; *slash; slash++) {
-        if (*slash != '/' || slash == path)
-            continue;
-        *slash = '\0';
-        if (mkdir(path, 0700) != 0 && errno != EEXIST)
-            return fails_with_errno(why, why_cap, path);
-        *slash = '/';
-    }
-    if (path[0] && mkdir(path, 0700) != 0 && errno != EEXIST)
-        return fails_with_errno(why, why_cap, path);
-    return ERR_OK;
+    return number == ENOSPC || number == EDQUOT ? ERR_NO_SPACE : ERR_IO;
 }
 
 static bool held(int fd)
@@ -116,42 +96,43 @@ bool embedded_holder_migrates(const char *data_dir)
     return holder(data_dir, &pid, &migrates) && migrates;
 }
 
-static enum err lock_refused(int fd, const char *path, char *why, size_t why_cap)
+static enum err lock_refused(int fd, char *why, size_t why_cap)
 {
     pid_t pid;
     bool migrates;
     (void)holder_read(fd, &pid, &migrates);
-    snprintf(why, why_cap, "%s: held by process %ld", path, (long)pid);
+    snprintf(why, why_cap, "in use by process %ld: stop it, or set another DATA_DIR", (long)pid);
     return ERR_LOCKED;
 }
 
-static enum err lock_take(int fd, const char *path, bool migrator, char *why, size_t why_cap)
+static enum err lock_take(int fd, bool migrator, char *why, size_t why_cap)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     char text[LOCK_TEXT];
     if (fcntl(fd, F_OFD_SETLK, &lock) != 0)
-        return errno == EAGAIN || errno == EACCES ? lock_refused(fd, path, why, why_cap)
-                                                  : fails_with_errno(why, why_cap, path);
+        return errno == EAGAIN || errno == EACCES ? lock_refused(fd, why, why_cap)
+                                                  : fails_with_errno(why, why_cap);
     int len = snprintf(text, sizeof text, "%ld%s\n", (long)getpid(), migrator ? MIGRATES : "");
     if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len)
-        return fails_with_errno(why, why_cap, path);
+        return fails_with_errno(why, why_cap);
     return ERR_OK;
 }
 
 enum err embedded_lock(int *out, const char *data_dir, bool migrator, char *why, size_t why_cap)
 {
     char path[PATH_MAX];
-    enum err err = folder_make(data_dir, why, why_cap);
-    if (err != ERR_OK)
-        return err;
-    if (!path_of(data_dir, "subpay.lock", path, sizeof path)) {
-        snprintf(why, why_cap, "DATA_DIR is too long");
+    if (!folder_make(data_dir))
+        return fails_with_errno(why, why_cap);
+    if (!folder_is_private(data_dir, why, why_cap))
         return ERR_INVALID;
+    if (!path_of(data_dir, "subpay.lock", path, sizeof path)) {
+        errno = ENAMETOOLONG;
+        return fails_with_errno(why, why_cap);
     }
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return fails_with_errno(why, why_cap, path);
-    err = lock_take(fd, path, migrator, why, why_cap);
+        return fails_with_errno(why, why_cap);
+    enum err err = lock_take(fd, migrator, why, why_cap);
     if (err != ERR_OK) {
         close(fd);
         return err;

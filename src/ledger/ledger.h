@@ -23,6 +23,8 @@
 #include "base/err.h"
 #include "base/uuid.h"
 #include "billing/decide.h"
+#include "billing/journal.h"
+#include "billing/learn.h"
 #include "billing/request.h"
 
 #define LEDGER_BATCH_MAX 10000     /* records, facts, … in one call */
@@ -31,7 +33,11 @@
 #define LEDGER_LOG_ID_MAX 80       /* bytes of a log's identity */
 #define LEDGER_INSTANCE_MAX 80     /* bytes of a processing's instance id */
 #define LEDGER_EXTERNAL_ID_MAX 255 /* bytes of the processing's own transaction id */
-#define LEDGER_NOTE_MAX 255        /* bytes of an operator's text: last error, evidence */
+#define LEDGER_NOTE_MAX 255        /* bytes of an operator's text: last error */
+#define LEDGER_EVIDENCE_MAX 1000   /* bytes of a person's evidence */
+#define LEDGER_URL_MAX 1023        /* bytes of an action_url */
+#define LEDGER_ACTOR_MAX 255       /* bytes of who decided */
+#define LEDGER_SERVICE_MAX 63      /* bytes of a service's name */
 
 struct ledger {
     const struct ledger_ops *ops; /* ledger_driver.h */
@@ -75,17 +81,30 @@ enum err ledger_rewind(struct ledger *l, const char *topic, int32_t partition,
 
 /* ---- claim, due, settle, defer: processor ---- */
 
-/* A payment in_processing, as it was or will be sent. Bytes live in the arena. */
+/* A payment in_processing, as it was or will be sent; or, with ask_first, one that is new. Bytes
+ * live in the arena. */
 struct attempt {
     int64_t seq;
     struct uuid payment_id, user_id; /* payment_id is the key */
     enum payment_type payment_type;
+    struct uuid refund_of; /* what a refund gives back, else nil */
     struct money money;
     const char *body; /* stored in the claim, byte for byte */
     size_t body_len;
     int64_t age_us; /* since the claim, by the store's clock, when this was read; never below 0 */
     int32_t tries;  /* calls that ended without an answer so far */
-    bool ask_only;  /* a repeat was refused (409, 422): never send again */
+    /* A repeat was refused (409, 422), or the journal knew it first: never send again. */
+    bool ask_only;
+    /* What else undecided_next wants to know (billing/undecided.h), by the store's clock: */
+    bool pending;        /* it waits for the payer */
+    int64_t pending_us;  /* since the first answer that said so */
+    bool expired;        /* its expires_at, or without one 24 h after the first send, is past */
+    bool superseded;     /* pending, and a newer request that is not its duplicate waits */
+    bool needs_decision; /* shown already */
+    /* Only from a claim, with ask_only: the payment is new and nothing was stored of this attempt.
+     * It may have been sent by books that a restore has lost: ask for its key, then ledger_asked,
+     * ledger_asked_unknown, or ledger_defer. */
+    bool ask_first;
 };
 
 struct ledger_claim {
@@ -100,22 +119,34 @@ struct ledger_claimed {
     size_t attempt_count;
     size_t users, duplicated, closed; /* accounts looked at; payments that ended without a call */
 };
-/* Takes due users without a payment in flight, skips locked ones, and decides (rules 1, 3, 5, 9).
- * Two statements in every driver: lock the accounts, then read their requests. users = users_max:
- * there may be more. Claim, due and untold put a user whose stored rows are damaged off for five
- * minutes, leave an alarm event, and go on with the others; ledger_why then says so although the
- * verb returned OK. */
+/* Takes due users without a payment in flight, skips locked ones, and decides (rules 1, 3, 5, 9);
+ * and looks at what waits behind payments that wait for their payer (rule 8): duplicates at once,
+ * or the payment is due to be voided. Only for a processor that has read the journal (rule 11). Of
+ * a user with requests that are to be asked about first it returns the oldest of them and does
+ * nothing else. Users about whom a reading of the journal is not complete are left alone; and none
+ * is claimed until the saver has taken again what was in the log when ledger_mark_restored was
+ * called. Two statements in every driver: lock the accounts, then read their requests. users =
+ * users_max: there may be more. Claim, due and untold put a user whose stored rows are damaged off
+ * for five minutes, leave an alarm event, and go on with the others; ledger_why then says so
+ * although the verb returned OK. */
 enum err ledger_claim(struct ledger *l, const struct ledger_claim *claim, struct arena *arena,
                       struct ledger_claimed *out) MUST_CHECK;
 /* Undecided payments whose next question is due, at most max; each is leased for lease_us. */
 enum err ledger_due(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,
                     struct attempt **out, size_t *count) MUST_CHECK;
 
+/* One payment as it was sent, whoever has leased it: for a decision, which voids its key first
+ * (rule 10). A reading. ERR_NOT_FOUND: no such payment; ERR_CONFLICT: it is not in_processing. */
+enum err ledger_attempt(struct ledger *l, const struct uuid *payment_id, struct arena *arena,
+                        struct attempt **out) MUST_CHECK;
+
 /* A definite answer of the processing. */
 struct fact {
     struct uuid payment_id;
     enum payment_status outcome; /* accepted, decline or error */
-    enum reason reason;          /* with error: REASON_REFUSED, NOT_ANSWERED, SUPERSEDED, EXPIRED */
+    /* An error because the key was voided: the ledger says why (undecided_void_reason). */
+    bool voided;
+    enum reason reason; /* error, not voided: REASON_REFUSED; else REASON_NONE. out: as recorded */
     struct money money; /* what the answer said; checked against the payment: else ERR_BUG */
     char processing_id[LEDGER_EXTERNAL_ID_MAX + 1];
     enum settle_verdict {
@@ -131,15 +162,76 @@ struct fact {
  * account and events in one transaction. Never fails on a business rule. */
 enum err ledger_settle(struct ledger *l, struct fact *facts, size_t count) MUST_CHECK;
 
-/* No definite answer: when to ask again. Ignored for a payment that is settled by now. */
+/* No definite answer: when to ask again. Ignored for a payment that is settled by now. Of one that
+ * claim returned with ask_first: pause_us and no_answer count, the rest is ignored. */
 struct deferral {
     struct uuid payment_id;
-    int64_t pause_us;               /* 0: at once, by anybody */
-    bool no_answer;                 /* counts as a try; false: the call was never made (shutdown) */
-    bool ask_only;                  /* sticks once set */
+    int64_t pause_us;    /* 0: at once, by anybody */
+    bool no_answer;      /* counts as a try; false: the call was never made (shutdown) */
+    bool ask_only;       /* sticks once set */
+    bool needs_decision; /* shown to people from now on; sticks until it is settled */
+    /* The processing answered `pending` (rule 8); ignored for a refund. Sticks; "" leaves what is
+     * stored. What waits is looked at by the next claim. */
+    bool pending;
+    char action_url[LEDGER_URL_MAX + 1];
+    int64_t expires_at_us;          /* TIME_NEVER: none given */
     char note[LEDGER_NOTE_MAX + 1]; /* what happened, for the operator */
 };
 enum err ledger_defer(struct ledger *l, const struct deferral *deferrals, size_t count) MUST_CHECK;
+
+/* A person decides (rule 10): a payment that shows needs_decision, and no other. */
+struct ledger_decision {
+    struct uuid payment_id;
+    enum payment_status outcome; /* accepted, decline or error: reason `decided` */
+    const char *evidence;        /* a text, 1..LEDGER_EVIDENCE_MAX bytes */
+    const char *actor;           /* admin:<user_id> or operator:<login> */
+    enum decision_verdict {
+        DECISION_RECORDED,
+        DECISION_NOT_NEEDED, /* it does not show needs_decision, or is settled by now */
+        DECISION_UNKNOWN,    /* no such payment */
+    } verdict;               /* out */
+};
+/* As settle, with the actor and the evidence in the event. Voiding before is the caller's business.
+ * */
+enum err ledger_decide(struct ledger *l, struct ledger_decision *decision) MUST_CHECK;
+
+/* ---- learn: the processing's journal → the books (rule 11) ---- */
+
+struct ledger_learned {
+    bool rewound; /* a step showed that the books were rewound (learn_rewound) */
+    size_t recorded, alarms;
+};
+/* Up to which seq the journal of an instance has been compared; 0 at first. */
+enum err ledger_journal_position(struct ledger *l, const char *instance_id,
+                                 int64_t *seq) MUST_CHECK;
+/* Takes lines as billing/learn.h says and moves the position to the seq of the last, in one
+ * transaction (a few hundred lines a call leave room for others). ERR_MOVED: it is not `from` any
+ * more. count 0: nothing. hold: nothing becomes a duplicate before ledger_learned_all, which then
+ * knows whether the books were rewound; without it, what waited behind a settled payment is looked
+ * at now, unless these very lines, or earlier ones of this reading, show a rewinding. A reading of
+ * several calls holds, and ends with ledger_learned_all. */
+enum err ledger_learn(struct ledger *l, const char *instance_id, int64_t from, bool hold,
+                      const struct journal_entry *entries, size_t count,
+                      struct ledger_learned *out) MUST_CHECK;
+/* The reading is complete. Where it showed that a user's books were rewound: what was recorded or
+ * adopted stands for the older requests (learn_stands_for), and what is in flight is only asked
+ * about from now on. Elsewhere: what was held becomes duplicates (rule 2). Until then these users
+ * are not claimed, so every reading in which a line was taken ends with this call. Repeating it is
+ * harmless. */
+enum err ledger_learned_all(struct ledger *l) MUST_CHECK;
+/* The answer to the question about a payment that claim returned with ask_first, told like a line
+ * of the journal: of `request` only payment_id and refund_of are read; body and refund_of are the
+ * attempt's; seq is ignored. What is recorded stands for the older requests of its user at once. */
+enum err ledger_asked(struct ledger *l, const char *instance_id, const struct journal_entry *entry,
+                      struct ledger_learned *out) MUST_CHECK;
+/* The processing does not know its key (404): it is decided as any other from now on. */
+enum err ledger_asked_unknown(struct ledger *l, const struct uuid *payment_id) MUST_CHECK;
+/* The instance that undecided payments were sent to, "" when nothing is undecided (or it has none).
+ * */
+enum err ledger_instance(struct ledger *l, char out[LEDGER_INSTANCE_MAX + 1]) MUST_CHECK;
+/* `subpay restored`: every payment that is new now, or is in the embedded queue now and not stored
+ * yet, is asked about before it is decided (no journal). marked: those that are new. */
+enum err ledger_mark_restored(struct ledger *l, int64_t *marked) MUST_CHECK;
 
 /* ---- untold, told: notifier → completed ---- */
 
@@ -173,6 +265,9 @@ struct ledger_counts {
     int64_t undecided, undecided_oldest_us, needing_decision, alarms;
 };
 enum err ledger_counts(struct ledger *l, struct ledger_counts *out) MUST_CHECK;
+/* "I am alive and up to date": what a service owes is judged by its last one (I9). Names are the
+ * services'. */
+enum err ledger_heartbeat(struct ledger *l, const char *service) MUST_CHECK;
 /* Leases of a process that is surely dead end now, and its growing pauses start anew (tries = 0).
  * Only for a store with one owner (the embedded file, at start); elsewhere they run out. */
 enum err ledger_recover(struct ledger *l) MUST_CHECK;

@@ -98,10 +98,12 @@ static enum err fails(enum err err, char *why, size_t why_cap, const char *subje
 
 static enum err newer(const struct revision *r, char *why, size_t why_cap)
 {
+    struct migration knows = {.name = ""};
+    (void)schema_migration(schema_head(), &knows);
     snprintf(why, why_cap,
              "the database is at revision %d and needs a program of revision %d or later; this "
-             "one knows %d",
-             r->number, r->compatible_from, schema_head());
+             "one ends at %s",
+             r->number, r->compatible_from, knows.name);
     return ERR_VERSION;
 }
 
@@ -114,9 +116,12 @@ enum err schema_check(struct db *db, char *why, size_t why_cap)
     if (r.compatible_from > schema_head())
         return newer(&r, why, why_cap);
     if (r.number < schema_head()) {
+        struct migration has = {.name = ""}, needs = {.name = ""};
+        bool any = schema_migration(r.number, &has);
+        (void)schema_migration(schema_head(), &needs);
         snprintf(why, why_cap,
-                 "the database is at revision %d, this program needs %d: subpay migrate upgrade",
-                 r.number, schema_head());
+                 "the database is %s%s, this program needs %s: subpay migrate upgrade",
+                 any ? "at " : "empty", has.name, needs.name);
         return ERR_VERSION;
     }
     return ERR_OK;

@@ -14,7 +14,7 @@ struct append {
     size_t count;
     const struct ledger_position *from, *to;
     int64_t next_seq;
-    bool refused;
+    bool refused, ask_first;
     struct known_price prices[SUBSCRIPTION_TYPE_COUNT]; /* of the day asked for last */
 };
 
@@ -54,13 +54,24 @@ static enum err append_position_moves(struct append *a)
     return query_run(&q);
 }
 
-static enum err append_first_seq(struct append *a)
+/* Rule 11: what was in the log when the books were restored may have been sent by those that were
+ * lost. */
+static enum err append_restored(struct append *a)
 {
     struct query q;
-    query_open(&q, a->verb.db, "SELECT max(seq) FROM payments");
-    if (query_next(&q))
-        a->next_seq = query_i64(&q, 0) + 1;
-    return query_close(&q);
+    query_open(&q, a->verb.db, "SELECT below FROM restored WHERE topic = ?1 AND partition = ?2");
+    query_bind_text(&q, a->from->topic);
+    query_bind_i64(&q, a->from->partition);
+    int64_t below = query_next(&q) ? query_i64(&q, 0) : 0;
+    enum err err = query_close(&q);
+    a->ask_first = a->from->next < below;
+    if (err != ERR_OK || below == 0 || a->to->next < below)
+        return err;
+    query_open(&q, a->verb.db, "DELETE FROM restored WHERE topic = ?1 AND partition = ?2");
+    query_bind_text(&q, a->from->topic);
+    query_bind_i64(&q, a->from->partition);
+    a->verb.changes |= LEDGER_CHANGE_STORED; /* claims may begin */
+    return query_run(&q);
 }
 
 /* Is the id known, and for the same request? Earlier records of the batch are stored by now. */
@@ -109,75 +120,21 @@ static enum err append_price(struct append *a, const struct request *r, int64_t 
     return query_close(&q);
 }
 
-/* A user with a payment in flight is not due by this: the request waits until it is settled (rule
- * 2). */
-static enum err append_account(struct append *a, const struct uuid *user_id)
-{
-    struct query q;
-    query_open(
-        &q, a->verb.db,
-        "INSERT INTO accounts (user_id, version, pending_seq, due_at) VALUES (?1, 1, ?2, ?3) "
-        "ON CONFLICT (user_id) DO UPDATE SET version = version + 1, "
-        "pending_seq = min(coalesce(pending_seq, excluded.pending_seq), "
-        "excluded.pending_seq), "
-        "due_at = CASE WHEN in_flight IS NULL "
-        "THEN min(coalesce(due_at, excluded.due_at), excluded.due_at) ELSE due_at END");
-    query_bind_uuid(&q, user_id);
-    query_bind_i64(&q, a->next_seq);
-    query_bind_time(&q, a->verb.now_us);
-    return query_run(&q);
-}
-
-/* A broker's timestamp may be anything; TIME_NEVER would be stored as null. */
-static int64_t in_calendar(int64_t at_us)
-{
-    return at_us == TIME_NEVER ? TIME_NEVER - 1 : at_us;
-}
-
-static enum err append_payment(struct append *a, const struct ledger_record *record,
-                               int64_t requested_at_us, const struct money *price)
-{
-    const struct request *r = &record->request;
-    struct query q;
-    query_open(&q, a->verb.db,
-               "INSERT INTO payments (seq, id, user_id, payment_type, subscription_type, "
-               "payment_date, stored_at, recorded_at, amount, currency, payment_method, actor, "
-               "refund_of) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
-    query_bind_i64(&q, a->next_seq);
-    query_bind_uuid(&q, &r->payment_id);
-    query_bind_uuid(&q, &r->user_id);
-    query_bind_text(&q, payment_type_text(r->payment_type));
-    query_bind_text(&q, subscription_type_text(r->subscription_type));
-    query_bind_time(&q, in_calendar(requested_at_us));
-    query_bind_time(&q, a->verb.now_us);
-    if (record->recorded_at_us == REQUEST_NO_TIME)
-        query_bind_null(&q);
-    else
-        query_bind_time(&q, in_calendar(record->recorded_at_us));
-    row_bind_money(&q, price);
-    query_bind_text(&q, r->payment_method[0] ? r->payment_method : NULL);
-    query_bind_text(&q, r->actor[0] ? r->actor : NULL);
-    row_bind_uuid(&q, &r->refund_of);
-    return query_run(&q);
-}
-
 static enum err append_store(struct append *a, struct ledger_record *record,
                              int64_t requested_at_us, const struct money *price)
 {
-    const struct request *r = &record->request;
-    enum err err = append_account(a, &r->user_id);
-    if (err == ERR_OK)
-        err = append_payment(a, record, requested_at_us, price);
-    if (err == ERR_OK)
-        err = row_move(&a->verb, &(struct move){.payment_id = &r->payment_id,
-                                                .actor = "saver",
-                                                .to = "new",
-                                                .refund_of = r->refund_of,
-                                                .money = *price});
+    struct stored_request stored = {
+        .seq = a->next_seq++,
+        .request = &record->request,
+        .requested_at_us = requested_at_us,
+        .recorded_at_us = record->recorded_at_us,
+        .money = *price,
+        .actor = "saver",
+        .ask_first = a->ask_first,
+    };
     record->verdict = APPEND_STORED;
     record->reject = REJECT_NONE;
-    a->next_seq++;
-    return err;
+    return row_store(&a->verb, &stored);
 }
 
 static enum err append_one(struct append *a, struct ledger_record *record)
@@ -207,13 +164,15 @@ static enum err append_run(struct verb *v)
 {
     struct append *a = (struct append *)v;
     enum err err = append_position(a);
+    if (err == ERR_OK)
+        err = append_restored(a);
     if (err == ERR_OK && a->count)
-        err = append_first_seq(a);
+        err = row_next_seq(v, &a->next_seq);
     for (size_t i = 0; i < a->count && err == ERR_OK; i++) {
         err = append_one(a, &a->records[i]);
         a->refused |= a->records[i].verdict == APPEND_REFUSED;
         if (a->records[i].verdict == APPEND_STORED)
-            v->changes = LEDGER_CHANGE_STORED | LEDGER_CHANGE_PAYMENT;
+            v->changes |= LEDGER_CHANGE_STORED | LEDGER_CHANGE_PAYMENT;
     }
     if (err == ERR_OK && a->refused)
         err = ERR_REFUSED;

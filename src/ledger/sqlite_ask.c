@@ -1,4 +1,4 @@
-/* Undecided payments: whose next question is due, and when the one after it is. */
+/* Undecided payments: whose next question is due, and one of them by its id. */
 #include <string.h>
 
 #include "ledger/sqlite_ledger.h"
@@ -38,46 +38,79 @@ static enum err due_users(struct due *d)
     return query_close(&q);
 }
 
-static enum err due_attempt(struct due *d, const struct in_flight *u, struct attempt *out)
+static enum err due_id(struct due *d, const struct in_flight *u, struct uuid *out)
 {
     struct query q;
     bool found;
     query_open(&q, d->verb.db,
-               "SELECT p.id, p.user_id, p.payment_type, p.amount, p.currency, t.body, "
-               "t.first_sent_at, t.tries, t.ask_only FROM payments p "
-               "JOIN attempts t ON t.seq = p.seq WHERE p.seq = ?1 "
-               "AND p.processing_status = 'in_processing'");
+               "SELECT p.id FROM payments p JOIN attempts t ON t.seq = p.seq "
+               "WHERE p.seq = ?1 AND p.processing_status = 'in_processing'");
     query_bind_i64(&q, u->seq);
     found = query_next(&q);
-    if (found) {
-        size_t body_len;
-        const char *body = query_blob(&q, 5, &body_len);
-        int64_t first_us = query_time(&q, 6);
-        *out = (struct attempt){
-            .seq = u->seq,
-            .payment_id = query_uuid(&q, 0),
-            .user_id = query_uuid(&q, 1),
-            .payment_type = row_payment_type(&q, 2),
-            .money = row_money(&q, 3, 4),
-            .body_len = body_len,
-            .body = arena_text(d->arena, body ? body : "", body_len),
-            .age_us = first_us < d->verb.now_us ? d->verb.now_us - first_us : 0,
-            .tries = (int32_t)query_i64(&q, 7),
-            .ask_only = query_i64(&q, 8) != 0,
-        };
-        if (!out->body)
-            q.err = ERR_NO_MEMORY;
-    }
+    if (found)
+        *out = query_uuid(&q, 0);
     enum err err = query_close(&q);
     if (err == ERR_OK && !found)
         return verb_fails(&d->verb, ERR_CORRUPT, "nothing is known of the payment in flight");
     return err;
 }
 
-static enum err due_one(struct due *d, const struct in_flight *u, struct attempt *out)
+static enum err due_body(struct due *d, struct attempt *out)
 {
     struct query q;
-    enum err err = due_attempt(d, u, out);
+    query_open(&q, d->verb.db, "SELECT body, tries FROM attempts WHERE seq = ?1");
+    query_bind_i64(&q, out->seq);
+    if (query_next(&q)) {
+        size_t body_len;
+        const char *body = query_blob(&q, 0, &body_len);
+        out->body_len = body_len;
+        out->body = arena_text(d->arena, body ? body : "", body_len);
+        out->tries = (int32_t)query_i64(&q, 1);
+        if (!out->body)
+            q.err = ERR_NO_MEMORY;
+    }
+    return query_close(&q);
+}
+
+static enum err due_attempt(struct due *d, const struct standing *p, const char *user,
+                            struct attempt *out)
+{
+    const struct undecided *u = &p->undecided;
+    *out = (struct attempt){
+        .seq = p->seq,
+        .payment_id = p->payment_id,
+        .payment_type = p->payment_type,
+        .refund_of = p->refund_of,
+        .money = p->money,
+        .age_us = u->age_us,
+        .ask_only = u->ask_only,
+        .pending = u->pending,
+        .pending_us = u->pending_us,
+        .expired = u->expired,
+        .superseded = u->superseded,
+        .needs_decision = p->needs_decision,
+    };
+    if (!uuid_parse(user, strlen(user), &out->user_id))
+        return verb_fails(&d->verb, ERR_CORRUPT, "not a user's id");
+    if (!money_known(&p->money))
+        return verb_fails(&d->verb, ERR_CORRUPT, "the payment in flight has no amount");
+    return due_body(d, out);
+}
+
+static enum err due_one(struct due *d, const struct in_flight *u, struct attempt *out)
+{
+    struct standing p;
+    struct uuid id = UUID_NIL;
+    struct query q;
+    size_t taken = 0;
+    bool found;
+    enum err err = due_id(d, u, &id);
+    if (err == ERR_OK)
+        err = standing_read(&d->verb, &id, &p, &found);
+    if (err == ERR_OK && p.undecided.pending)
+        err = waiting_paged(&d->verb, &p, false, &taken);
+    if (err == ERR_OK)
+        err = due_attempt(d, &p, u->user, out);
     if (err != ERR_OK)
         return err;
     query_open(&q, d->verb.db,
@@ -126,58 +159,37 @@ enum err sqlite_due(struct ledger *l, size_t max, int64_t lease_us, struct arena
     return err;
 }
 
-struct defer {
-    struct verb verb;
-    const struct deferral *deferrals;
-    size_t count;
+/* ---- one by its id ---- */
+
+struct find {
+    struct due due; /* its arena */
+    const struct uuid *id;
+    struct attempt *found;
+    bool known;
 };
 
-static enum err defer_account(struct defer *d, const struct deferral *f, int64_t *seq)
+static enum err find_run(struct verb *v)
 {
-    struct query q;
-    query_open(&q, d->verb.db,
-               "UPDATE accounts SET version = version + 1, due_at = ?2 "
-               "FROM payments p WHERE p.id = ?1 AND p.processing_status = 'in_processing' "
-               "AND accounts.user_id = p.user_id AND accounts.in_flight = p.seq "
-               "RETURNING in_flight");
-    query_bind_uuid(&q, &f->payment_id);
-    query_bind_time(&q, d->verb.now_us + f->pause_us);
-    *seq = query_next(&q) ? query_i64(&q, 0) : 0;
-    return query_close(&q);
-}
-
-static enum err defer_one(struct defer *d, const struct deferral *f)
-{
-    struct query q;
-    int64_t seq;
-    enum err err = defer_account(d, f, &seq);
-    if (err != ERR_OK || seq == 0)
+    struct find *f = (struct find *)v;
+    struct standing p;
+    enum err err = standing_read(v, f->id, &p, &f->known);
+    if (err != ERR_OK || !f->known || p.processing_status != PROCESSING_IN_PROCESSING)
         return err;
-    query_open(&q, d->verb.db,
-               "UPDATE attempts SET tries = tries + ?2, ask_only = max(ask_only, ?3), "
-               "note = coalesce(?4, note), "
-               "last_try_at = CASE WHEN ?2 THEN ?5 ELSE last_try_at END WHERE seq = ?1");
-    query_bind_i64(&q, seq);
-    query_bind_i64(&q, f->no_answer);
-    query_bind_i64(&q, f->ask_only);
-    query_bind_text(&q, f->note[0] ? f->note : NULL);
-    query_bind_time(&q, d->verb.now_us);
-    return query_run(&q);
+    f->found = arena_new(f->due.arena, struct attempt);
+    return f->found ? due_attempt(&f->due, &p, p.user, f->found) : ERR_NO_MEMORY;
 }
 
-static enum err defer_run(struct verb *v)
+enum err sqlite_attempt(struct ledger *l, const struct uuid *payment_id, struct arena *arena,
+                        struct attempt **out)
 {
-    struct defer *d = (struct defer *)v;
-    enum err err = ERR_OK;
-    for (size_t i = 0; i < d->count && err == ERR_OK; i++)
-        err = defer_one(d, &d->deferrals[i]);
-    return err;
-}
-
-enum err sqlite_defer(struct ledger *l, const struct deferral *deferrals, size_t count)
-{
-    struct defer d = {.verb = {.run = defer_run, .l = (struct sqlite_ledger *)l},
-                      .deferrals = deferrals,
-                      .count = count};
-    return verb_do(&d.verb);
+    struct find f = {
+        .due = {.verb = {.run = find_run, .l = (struct sqlite_ledger *)l}, .arena = arena},
+        .id = payment_id};
+    enum err err = verb_do(&f.due.verb);
+    if (err != ERR_OK)
+        return err;
+    if (!f.known)
+        return ERR_NOT_FOUND;
+    *out = f.found;
+    return f.found ? ERR_OK : ERR_CONFLICT;
 }

@@ -2,7 +2,7 @@
 
 #include "ledger/sqlite_ledger.h"
 
-#define CLAIM_REQUESTS_MAX 65536 /* of one user in one claim; older ones stay new for the next */
+#define CLAIM_REQUESTS_MAX 1024 /* of one user, row by row; of more: see rest_end */
 #define CLAIM_SCRATCH_MAX (64 * 1024 * 1024)
 #define CLAIM_BODY_MAX 65536
 
@@ -16,20 +16,23 @@ struct claim {
     const struct ledger_claim *asked;
     struct arena *arena; /* the caller's */
     struct ledger_claimed found;
-    struct arena scratch; /* users of this claim */
-    struct arena rows;    /* requests of one user */
+    struct arena scratch; /* for what follows */
     struct str body;
     struct due_user *users;
+    struct decide_request *requests; /* of one user, CLAIM_REQUESTS_MAX + 1, … */
+    struct verdict *verdicts;        /* … and what becomes of each */
 };
 /* One user while the account is locked. */
 struct desk {
     struct due_user *due;
     struct uuid user_id;
     struct decide_account account;
-    struct decide_request *requests; /* ascending seq */
+    struct decide_request *requests; /* ascending seq; the last ones of the claim's room */
     struct verdict *verdicts;
     size_t count;
-    bool older_remain;
+    bool ask_first;               /* one of them is to be asked about first */
+    bool crowd;                   /* too many: these are the newest that are not too old, … */
+    int64_t rest_below, kept_seq; /* … those below are not among them, but for that; 0: none */
     int64_t sent_seq, closed_seq; /* 0: none; closed: the lowest */
 };
 
@@ -42,8 +45,12 @@ static enum err claim_users(struct claim *c)
     if (!c->users)
         return ERR_NO_MEMORY;
     query_open(&q, c->verb.db,
-               "SELECT user_id, coalesce(pending_seq, 0), active_until IS NOT NULL FROM accounts "
-               "WHERE in_flight IS NULL AND due_at <= ?1 ORDER BY due_at LIMIT ?2");
+               "SELECT user_id, coalesce(pending_seq, 0), active_until IS NOT NULL "
+               "FROM accounts a WHERE in_flight IS NULL AND due_at <= ?1 "
+               "AND NOT EXISTS (SELECT 1 FROM learning l WHERE l.user_id = a.user_id) "
+               "AND NOT EXISTS (SELECT 1 FROM restored r JOIN positions p ON p.topic = r.topic "
+               "AND p.partition = r.partition WHERE p.next < r.below) "
+               "ORDER BY due_at LIMIT ?2");
     query_bind_time(&q, c->verb.now_us);
     query_bind_i64(&q, (int64_t)c->asked->users_max);
     while (query_next(&q) && c->found.users < c->asked->users_max) {
@@ -54,21 +61,6 @@ static enum err claim_users(struct claim *c)
         u->covered = query_i64(&q, 2) != 0;
     }
     return query_close(&q);
-}
-
-static struct decide_request *request_room(struct claim *c, struct desk *d, size_t *cap)
-{
-    if (d->count == *cap) {
-        size_t more = *cap ? *cap * 2 : 8;
-        struct decide_request *bigger = arena_array(&c->rows, struct decide_request, more);
-        if (!bigger)
-            return NULL;
-        if (d->count)
-            memcpy(bigger, d->requests, d->count * sizeof *bigger);
-        d->requests = bigger;
-        *cap = more;
-    }
-    return &d->requests[d->count++];
 }
 
 static void request_read(struct query *q, struct decide_request *r)
@@ -87,41 +79,60 @@ static void request_read(struct query *q, struct decide_request *r)
     };
 }
 
-static void requests_reverse(struct desk *d)
+#define REQUEST_COLUMNS                                                                            \
+    "seq, id, payment_type, subscription_type, payment_date, stored_at, recorded_at, amount, "     \
+    "currency, refund_of, ask_first"
+/* Rule 9 as billing/ has it, on texts whose order is that of time; ?3 null: there is no bound. */
+#define TOO_OLD "(min(payment_date, stored_at, coalesce(recorded_at, stored_at)) < ?3) IS TRUE"
+
+/* In a crowd, what rule 9 closes is older than this. */
+static int64_t claim_cutoff_us(const struct claim *c)
 {
-    for (size_t i = 0, j = d->count; i + 1 < j; i++) {
-        struct decide_request r = d->requests[i];
-        d->requests[i] = d->requests[--j];
-        d->requests[j] = r;
-    }
+    int64_t age_us = c->asked->limits.request_max_age_us;
+    return age_us == TIME_NEVER ? TIME_NEVER : c->verb.now_us - age_us;
 }
 
-/* Newest first, so that a flood cannot hide the latest. */
-static enum err claim_requests(struct claim *c, struct desk *d)
+/* Appends what is new and below `below`, newest first: also a flood cannot hide the latest. */
+static enum err requests_read(struct claim *c, struct desk *d, int64_t cutoff_us, int64_t below,
+                              bool only_payments, int64_t max)
 {
     struct query q;
-    size_t cap = 0;
     query_open(&q, c->verb.db,
-               "SELECT seq, id, payment_type, subscription_type, payment_date, stored_at, "
-               "recorded_at, amount, currency, refund_of FROM payments WHERE user_id = ?1 "
-               "AND seq >= ?2 AND processing_status = 'new' ORDER BY seq DESC LIMIT ?3");
+               "SELECT " REQUEST_COLUMNS " FROM payments WHERE user_id = ?1 AND seq >= ?2 "
+               "AND seq < ?4 AND processing_status = 'new' AND NOT " TOO_OLD
+               " AND (?5 = 0 OR payment_type = 'payment') ORDER BY seq DESC LIMIT ?6");
     query_bind_text(&q, d->due->id);
     query_bind_i64(&q, d->due->pending_seq);
-    query_bind_i64(&q, CLAIM_REQUESTS_MAX + 1);
-    while (query_next(&q)) {
-        if (d->count == CLAIM_REQUESTS_MAX) {
-            d->older_remain = true;
-            break;
-        }
-        struct decide_request *r = request_room(c, d, &cap);
-        if (!r) {
-            q.err = ERR_NO_MEMORY;
-            break;
-        }
-        request_read(&q, r);
+    query_bind_time(&q, cutoff_us);
+    query_bind_i64(&q, below);
+    query_bind_i64(&q, only_payments);
+    query_bind_i64(&q, max);
+    while (d->count <= CLAIM_REQUESTS_MAX && query_next(&q)) {
+        request_read(&q, --d->requests);
+        d->count++;
+        d->ask_first |= query_i64(&q, 10) != 0;
     }
-    requests_reverse(d);
     return query_close(&q);
+}
+
+/* Of a crowd as many as decide what becomes of all: rule 5 asks whether there is a payment. */
+static enum err claim_requests(struct claim *c, struct desk *d)
+{
+    int64_t cutoff_us = claim_cutoff_us(c);
+    enum err err = requests_read(c, d, TIME_NEVER, INT64_MAX, false, CLAIM_REQUESTS_MAX + 1);
+    if (err != ERR_OK || d->count <= CLAIM_REQUESTS_MAX)
+        return err;
+    d->crowd = true;
+    d->requests += d->count;
+    d->count = 0;
+    err = requests_read(c, d, cutoff_us, INT64_MAX, false, CLAIM_REQUESTS_MAX);
+    if (err != ERR_OK || d->count < CLAIM_REQUESTS_MAX)
+        return err;
+    d->rest_below = d->requests[0].seq;
+    err = requests_read(c, d, cutoff_us, d->rest_below, true, 1);
+    if (d->count > CLAIM_REQUESTS_MAX)
+        d->kept_seq = d->requests[0].seq;
+    return err;
 }
 
 static enum err claim_target(struct claim *c, const struct desk *d, const struct uuid *payment_id,
@@ -217,7 +228,7 @@ static enum err claim_close(struct claim *c, struct desk *d, size_t i)
     enum err err = query_run(&q);
     if (err != ERR_OK)
         return err;
-    if (d->closed_seq == 0)
+    if (d->closed_seq == 0 || r->seq < d->closed_seq)
         d->closed_seq = r->seq;
     c->found.closed++;
     return row_move(&c->verb, &(struct move){.payment_id = &r->payment_id,
@@ -253,25 +264,52 @@ static enum err claim_send_move(struct claim *c, const struct decide_request *r,
     return query_run(&q);
 }
 
-static enum err claim_send_attempt(struct claim *c, const struct desk *d,
-                                   const struct decide_request *r, const struct verdict *v,
-                                   const char *method)
+static enum err claim_encode(struct claim *c, const struct desk *d, const struct decide_request *r,
+                             const struct uuid *refund_of, const struct money *money)
 {
+    char method[sizeof((struct request *)NULL)->payment_method];
     struct charge charge = {
         .payment_id = r->payment_id,
         .user_id = d->user_id,
-        .refund_of = v->refund_of,
+        .refund_of = *refund_of,
         .payment_type = r->payment_type,
         .subscription_type = r->subscription_type,
         .requested_at_us = r->requested_at_us,
-        .money = v->money,
+        .money = *money,
         .payment_method = method,
     };
-    struct query q;
+    enum err err = claim_send_method(c, r->seq, method, sizeof method);
+    if (err != ERR_OK)
+        return err;
     str_clear(&c->body);
     c->asked->encode(&charge, &c->body);
     if (c->body.failed || c->body.len == 0)
         return verb_fails(&c->verb, ERR_BUG, "the gateway made no body");
+    return ERR_OK;
+}
+
+static enum err claim_attempt(struct claim *c, const struct desk *d, const struct decide_request *r,
+                              const struct uuid *refund_of, const struct money *money,
+                              struct attempt **out)
+{
+    struct attempt *a = &c->found.attempts[c->found.attempt_count++];
+    *a = (struct attempt){
+        .seq = r->seq,
+        .payment_id = r->payment_id,
+        .user_id = d->user_id,
+        .payment_type = r->payment_type,
+        .refund_of = *refund_of,
+        .money = *money,
+        .body = arena_text(c->arena, c->body.data, c->body.len),
+        .body_len = c->body.len,
+    };
+    *out = a;
+    return a->body ? ERR_OK : ERR_NO_MEMORY;
+}
+
+static enum err claim_send_store(struct claim *c, const struct decide_request *r)
+{
+    struct query q;
     query_open(&q, c->verb.db,
                "INSERT INTO attempts (seq, body, instance_id, first_sent_at) "
                "VALUES (?1, ?2, ?3, ?4)");
@@ -286,7 +324,7 @@ static enum err claim_send(struct claim *c, struct desk *d, size_t i)
 {
     const struct decide_request *r = &d->requests[i];
     const struct verdict *v = &d->verdicts[i];
-    char method[sizeof((struct request *)NULL)->payment_method];
+    struct attempt *a;
     struct move move = {.payment_id = &r->payment_id,
                         .actor = "processor",
                         .from = "new",
@@ -296,27 +334,17 @@ static enum err claim_send(struct claim *c, struct desk *d, size_t i)
         return verb_fails(&c->verb, ERR_BUG, "two requests of a user were to be sent");
     if (r->payment_type == PAYMENT_TYPE_REFUND)
         move.money = v->money;
-    enum err err = claim_send_method(c, r->seq, method, sizeof method);
+    enum err err = claim_encode(c, d, r, &v->refund_of, &v->money);
     if (err == ERR_OK)
         err = claim_send_move(c, r, v);
     if (err == ERR_OK)
-        err = claim_send_attempt(c, d, r, v, method);
+        err = claim_send_store(c, r);
     if (err == ERR_OK)
         err = row_move(&c->verb, &move);
-    if (err != ERR_OK)
-        return err;
-    struct attempt *a = &c->found.attempts[c->found.attempt_count++];
-    *a = (struct attempt){
-        .seq = r->seq,
-        .payment_id = r->payment_id,
-        .user_id = d->user_id,
-        .payment_type = r->payment_type,
-        .money = v->money,
-        .body = arena_text(c->arena, c->body.data, c->body.len),
-        .body_len = c->body.len,
-    };
+    if (err == ERR_OK)
+        err = claim_attempt(c, d, r, &v->refund_of, &v->money, &a);
     d->sent_seq = r->seq;
-    return a->body ? ERR_OK : ERR_NO_MEMORY;
+    return err;
 }
 
 static enum err claim_write(struct claim *c, struct desk *d)
@@ -341,64 +369,200 @@ static enum err claim_write(struct claim *c, struct desk *d)
     return err;
 }
 
+/* ---- the rest of a crowd ---- */
+
+/* What is new, below a seq, not `kept` and, with a cutoff, too old. */
+struct rest {
+    int64_t cutoff_us, below, kept;
+    const char *to, *status;
+    const struct verdict *verdict;
+};
+#define REST_ROWS                                                                                  \
+    "WHERE user_id = ?1 AND seq >= ?2 AND processing_status = 'new' AND seq < ?4 AND seq <> ?5 "   \
+    "AND (?3 IS NULL OR " TOO_OLD ")"
+
+static void rest_open(struct query *q, const struct claim *c, const struct desk *d,
+                      const struct rest *r, const char *static_sql)
+{
+    query_open(q, c->verb.db, static_sql);
+    query_bind_text(q, d->due->id);
+    query_bind_i64(q, d->due->pending_seq);
+    query_bind_time(q, r->cutoff_us);
+    query_bind_i64(q, r->below);
+    query_bind_i64(q, r->kept);
+    query_bind_text(q, r->to);
+    query_bind_text(q, r->status);
+    row_bind_uuid(q, &r->verdict->duplicate_of);
+    row_bind_reason(q, r->verdict->reason);
+}
+
+/* What row_duplicate and claim_close write for each, in two statements. */
+static enum err rest_move(struct claim *c, const struct desk *d, const struct rest *r,
+                          size_t *moved)
+{
+    struct query q;
+    rest_open(&q, c, d, r,
+              "INSERT INTO events (at, subject, subject_id, actor, from_status, to_status, "
+              "payment_status, detail) SELECT ?10, 'payment', id, 'processor', 'new', ?6, ?7, "
+              "CASE WHEN ?8 IS NULL THEN json_object('reason', ?9) "
+              "ELSE json_object('duplicate_of', ?8) END FROM payments " REST_ROWS " ORDER BY seq");
+    query_bind_time(&q, c->verb.now_us);
+    enum err err = query_run(&q);
+    if (err != ERR_OK)
+        return err;
+    rest_open(&q, c, d, r,
+              "UPDATE payments SET processing_status = ?6, payment_status = ?7, "
+              "duplicate_of = ?8, reason = ?9 " REST_ROWS);
+    err = query_run(&q);
+    *moved = (size_t)db_changes(c->verb.db);
+    return err;
+}
+
+/* Rule 9, then rule 1: what billing/ made of the oldest that was read, which is not the latest, is
+ * what becomes of all that are older. */
+static enum err rest_end(struct claim *c, struct desk *d)
+{
+    const struct verdict too_old = {.kind = VERDICT_CLOSE, .reason = REASON_TOO_OLD};
+    struct rest r = {claim_cutoff_us(c), INT64_MAX, 0, "processed", "error", &too_old};
+    size_t closed = 0, duplicated = 0;
+    enum err err = r.cutoff_us == TIME_NEVER ? ERR_OK : rest_move(c, d, &r, &closed);
+    if (err == ERR_OK && closed)
+        err = row_first(&c->verb, d->due->id, d->due->pending_seq, "processed", &d->closed_seq);
+    if (err == ERR_OK && d->rest_below) {
+        if (d->verdicts[0].kind != VERDICT_DUPLICATE)
+            return verb_fails(&c->verb, ERR_BUG, "the oldest of a crowd is no duplicate");
+        r = (struct rest){TIME_NEVER,   d->rest_below, d->kept_seq,
+                          "duplicated", "unknown",     d->verdicts};
+        err = rest_move(c, d, &r, &duplicated);
+    }
+    c->found.closed += closed;
+    c->found.duplicated += duplicated;
+    return err;
+}
+
 static enum err claim_release(struct claim *c, struct desk *d)
 {
-    int64_t pending_seq = 0, due_at_us = TIME_NEVER;
+    int64_t due_at_us = d->sent_seq ? c->verb.now_us + c->asked->lease_us : TIME_NEVER;
     struct query q;
-    if (d->older_remain) {
-        enum err err = row_first(&c->verb, d->due->id, d->due->pending_seq, "new", &pending_seq);
-        if (err != ERR_OK)
-            return err;
-        due_at_us = c->verb.now_us;
-    }
-    if (d->sent_seq)
-        due_at_us = c->verb.now_us + c->asked->lease_us;
-    query_open(&q, c->verb.db,
-               "UPDATE accounts SET version = version + 1, in_flight = nullif(?2, 0), "
-               "pending_seq = nullif(?3, 0), due_at = ?4, "
-               "tell_seq = coalesce(min(tell_seq, nullif(?5, 0)), tell_seq, nullif(?5, 0)), "
-               "tell_due_at = coalesce(tell_due_at, ?6) WHERE user_id = ?1");
+    query_open(
+        &q, c->verb.db,
+        "UPDATE accounts SET version = version + 1, in_flight = nullif(?2, 0), pending_seq "
+        "= NULL, due_at = ?3, tell_due_at = coalesce(tell_due_at, ?5), tell_seq = "
+        "coalesce(min(tell_seq, nullif(?4, 0)), tell_seq, nullif(?4, 0)) WHERE user_id = ?1");
     query_bind_text(&q, d->due->id);
     query_bind_i64(&q, d->sent_seq);
-    query_bind_i64(&q, pending_seq);
     query_bind_time(&q, due_at_us);
     query_bind_i64(&q, d->closed_seq);
     query_bind_time(&q, d->closed_seq ? c->verb.now_us : TIME_NEVER);
     return query_run(&q);
 }
 
+/* ---- ask first ---- */
+
+/* Restored books (rule 11): was it sent by those that were lost? */
+static enum err ask_find(struct claim *c, const struct desk *d, struct decide_request *r,
+                         int64_t *asked, bool *found)
+{
+    struct query q;
+    query_open(&q, c->verb.db,
+               "SELECT " REQUEST_COLUMNS " FROM payments WHERE user_id = ?1 AND seq >= ?2 "
+               "AND processing_status = 'new' AND ask_first > 0 ORDER BY seq LIMIT 1");
+    query_bind_text(&q, d->due->id);
+    query_bind_i64(&q, d->due->pending_seq);
+    *found = query_next(&q);
+    if (*found) {
+        request_read(&q, r);
+        *asked = query_i64(&q, 10);
+    }
+    return query_close(&q);
+}
+
+/* What it would have given back; !exists: these books know of nothing that it could be. */
+static enum err ask_target(struct claim *c, const struct desk *d, const struct decide_request *r,
+                           struct refund_target *out)
+{
+    *out = d->account.last_target;
+    return r->names_target ? claim_target(c, d, &r->named.payment_id, out) : ERR_OK;
+}
+
+static enum err ask_nothing(struct claim *c, const struct desk *d, const struct decide_request *r)
+{
+    struct query q;
+    query_open(&q, c->verb.db, "UPDATE payments SET ask_first = 0 WHERE seq = ?1");
+    query_bind_i64(&q, r->seq);
+    enum err err = query_run(&q);
+    c->verb.changes |= LEDGER_CHANGE_STORED; /* the next claim decides */
+    return err == ERR_OK ? waiting_account(&c->verb, d->due->id, d->due->pending_seq) : err;
+}
+
+static enum err claim_ask(struct claim *c, struct desk *d, const struct decide_request *r,
+                          int64_t asked)
+{
+    struct refund_target target = {.money = r->money};
+    struct query q;
+    struct attempt *a;
+    enum err err = ERR_OK;
+    if (r->payment_type == PAYMENT_TYPE_REFUND) {
+        err = ask_target(c, d, r, &target);
+        if (err == ERR_OK && !target.exists)
+            return ask_nothing(c, d, r);
+    }
+    if (err == ERR_OK)
+        err = claim_encode(c, d, r, &target.payment_id, &target.money);
+    if (err == ERR_OK)
+        err = claim_attempt(c, d, r, &target.payment_id, &target.money, &a);
+    if (err != ERR_OK)
+        return err;
+    a->ask_only = a->ask_first = true;
+    a->tries = (int32_t)(asked - 1);
+    query_open(&q, c->verb.db,
+               "UPDATE accounts SET version = version + 1, due_at = ?2 WHERE user_id = ?1");
+    query_bind_text(&q, d->due->id);
+    query_bind_time(&q, c->verb.now_us + c->asked->lease_us);
+    return query_run(&q);
+}
+
 static enum err claim_user(struct claim *c, struct due_user *due)
 {
-    struct desk d = {.due = due};
-    arena_reset(&c->rows);
+    struct desk d = {
+        .due = due, .requests = c->requests + CLAIM_REQUESTS_MAX + 1, .verdicts = c->verdicts};
     if (!uuid_parse(due->id, strlen(due->id), &d.user_id))
         return verb_fails(&c->verb, ERR_CORRUPT, "not a user's id");
+    struct decide_request first;
+    int64_t asked;
+    bool asks = false;
     enum err err = claim_requests(c, &d);
     if (err == ERR_OK)
         err = claim_account(c, &d);
+    if (err == ERR_OK && (d.ask_first || d.crowd))
+        err = ask_find(c, &d, &first, &asked, &asks);
     if (err != ERR_OK)
         return err;
-    if (d.count) {
-        d.verdicts = arena_array(&c->rows, struct verdict, d.count);
-        if (!d.verdicts)
-            return ERR_NO_MEMORY;
-        decide_claim(&d.account, &c->asked->limits, d.requests, d.count, d.verdicts);
+    if (asks)
+        return claim_ask(c, &d, &first, asked);
+    decide_claim(&d.account, &c->asked->limits, d.requests, d.count, d.verdicts);
+    if (d.count || d.crowd)
         c->verb.changes |= LEDGER_CHANGE_PAYMENT;
-    }
-    if ((err = claim_write(c, &d)) != ERR_OK)
-        return err;
+    if (d.crowd)
+        err = rest_end(c, &d);
+    if (err == ERR_OK)
+        err = claim_write(c, &d);
     if (d.closed_seq)
         c->verb.changes |= LEDGER_CHANGE_SETTLED;
-    return claim_release(c, &d);
+    return err == ERR_OK ? claim_release(c, &d) : err;
 }
 
 static enum err claim_run(struct verb *v)
 {
     struct claim *c = (struct claim *)v;
-    enum err err = claim_users(c);
+    enum err err = paged_claim(v, c->asked->users_max, &c->found.duplicated);
+    if (err == ERR_OK)
+        err = claim_users(c);
     if (err == ERR_OK && c->found.users) {
         c->found.attempts = arena_array(c->arena, struct attempt, c->found.users);
-        if (!c->found.attempts)
+        c->requests = arena_array(&c->scratch, struct decide_request, CLAIM_REQUESTS_MAX + 1);
+        c->verdicts = arena_array(&c->scratch, struct verdict, CLAIM_REQUESTS_MAX + 1);
+        if (!c->found.attempts || !c->requests || !c->verdicts)
             err = ERR_NO_MEMORY;
     }
     for (size_t i = 0; i < c->found.users && err == ERR_OK; i++) {
@@ -422,13 +586,11 @@ enum err sqlite_claim(struct ledger *l, const struct ledger_claim *asked, struct
     struct claim c = {
         .verb = {.run = claim_run, .l = (struct sqlite_ledger *)l}, .asked = asked, .arena = arena};
     arena_init(&c.scratch, CLAIM_SCRATCH_MAX);
-    arena_init(&c.rows, CLAIM_SCRATCH_MAX);
     str_init(&c.body, CLAIM_BODY_MAX);
     enum err err = verb_do_list(&c.verb, claim_reset);
     if (err == ERR_OK)
         *out = c.found;
     str_release(&c.body);
-    arena_release(&c.rows);
     arena_release(&c.scratch);
     return err;
 }

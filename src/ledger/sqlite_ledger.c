@@ -95,6 +95,10 @@ static enum err park_run(struct verb *v)
     query_bind_time(&q, v->now_us + SQLITE_PARK_US);
     if ((err = query_run(&q)) != ERR_OK)
         return err;
+    query_open(&q, v->db, "DELETE FROM paged WHERE user_id = ?1");
+    query_bind_text(&q, p->user);
+    if ((err = query_run(&q)) != ERR_OK)
+        return err;
     if ((err = park_subject(v, p->user, subject, sizeof subject)) != ERR_OK)
         return err;
     struct str *out = &v->l->detail;
@@ -139,7 +143,7 @@ enum err verb_do_list(struct verb *v, void (*reset)(struct verb *v))
 
 /* ---- positions ---- */
 
-static enum err reader(struct sqlite_ledger *l, struct db **out)
+enum err sqlite_reader(struct sqlite_ledger *l, struct db **out)
 {
     l->why[0] = '\0';
     if (!l->reader) {
@@ -153,7 +157,7 @@ static enum err reader(struct sqlite_ledger *l, struct db **out)
     return ERR_OK;
 }
 
-static enum err read_ends(struct sqlite_ledger *l, struct db *db, enum err err)
+enum err sqlite_read_ends(struct sqlite_ledger *l, struct db *db, enum err err)
 {
     if (err != ERR_OK)
         snprintf(l->why, sizeof l->why, "%s", db_why(db));
@@ -167,7 +171,7 @@ static enum err sqlite_position(struct ledger *ledger, const char *topic, int32_
     struct ledger_position found = {.partition = partition};
     struct query q;
     struct db *db;
-    enum err err = reader(l, &db);
+    enum err err = sqlite_reader(l, &db);
     if (err != ERR_OK)
         return err;
     query_open(&q, db,
@@ -183,7 +187,7 @@ static enum err sqlite_position(struct ledger *ledger, const char *topic, int32_
             q.err = ERR_CORRUPT;
         found.checksum = (uint64_t)query_i64(&q, 3);
     }
-    err = read_ends(l, db, query_close(&q));
+    err = sqlite_read_ends(l, db, query_close(&q));
     if (err != ERR_OK)
         return err;
     if (!any)
@@ -231,7 +235,7 @@ static enum err sqlite_counts(struct ledger *ledger, struct ledger_counts *out)
     struct ledger_counts found = {0};
     struct query q;
     struct db *db;
-    enum err err = reader(l, &db);
+    enum err err = sqlite_reader(l, &db);
     if (err != ERR_OK)
         return err;
     query_open(&q, db,
@@ -249,13 +253,55 @@ static enum err sqlite_counts(struct ledger *ledger, struct ledger_counts *out)
         found.needing_decision = query_i64(&q, 2);
         found.alarms = query_i64(&q, 3);
     }
-    err = read_ends(l, db, query_close(&q));
+    err = sqlite_read_ends(l, db, query_close(&q));
     if (err == ERR_OK)
         *out = found;
     return err;
 }
 
-static enum err recover_run(struct verb *v)
+static enum err sqlite_instance(struct ledger *ledger, char out[LEDGER_INSTANCE_MAX + 1])
+{
+    struct sqlite_ledger *l = self(ledger);
+    char found[LEDGER_INSTANCE_MAX + 1] = "";
+    struct query q;
+    struct db *db;
+    enum err err = sqlite_reader(l, &db);
+    if (err != ERR_OK)
+        return err;
+    query_open(&q, db,
+               "SELECT coalesce(max(t.instance_id), '') FROM accounts a "
+               "JOIN attempts t ON t.seq = a.in_flight WHERE a.in_flight IS NOT NULL");
+    if (query_next(&q) && !text_copy(found, sizeof found, query_text(&q, 0)))
+        q.err = ERR_CORRUPT;
+    err = sqlite_read_ends(l, db, query_close(&q));
+    if (err == ERR_OK)
+        memcpy(out, found, sizeof found);
+    return err;
+}
+
+struct heartbeat {
+    struct verb verb;
+    const char *service;
+};
+
+static enum err heartbeat_run(struct verb *v)
+{
+    struct query q;
+    query_open(&q, v->db,
+               "INSERT INTO heartbeats (service, at) VALUES (?1, ?2) "
+               "ON CONFLICT (service) DO UPDATE SET at = excluded.at");
+    query_bind_text(&q, ((struct heartbeat *)v)->service);
+    query_bind_time(&q, v->now_us);
+    return query_run(&q);
+}
+
+static enum err sqlite_heartbeat(struct ledger *l, const char *service)
+{
+    struct heartbeat h = {.verb = {.run = heartbeat_run, .l = self(l)}, .service = service};
+    return verb_do(&h.verb);
+}
+
+static enum err recover_due(struct verb *v)
 {
     struct query q;
     enum err err;
@@ -264,6 +310,20 @@ static enum err recover_run(struct verb *v)
                "WHERE in_flight IS NOT NULL AND due_at > ?1");
     query_bind_time(&q, v->now_us);
     if ((err = query_run(&q)) != ERR_OK)
+        return err;
+    /* Of what is asked about first; (one statement for both would read the whole table). */
+    query_open(&q, v->db,
+               "UPDATE accounts SET version = version + 1, due_at = ?1 "
+               "WHERE in_flight IS NULL AND due_at > ?1");
+    query_bind_time(&q, v->now_us);
+    return query_run(&q);
+}
+
+static enum err recover_run(struct verb *v)
+{
+    struct query q;
+    enum err err = recover_due(v);
+    if (err != ERR_OK)
         return err;
     query_open(&q, v->db,
                "UPDATE attempts SET tries = 0 WHERE tries > 0 AND seq IN "
@@ -312,12 +372,24 @@ static const struct ledger_ops SQLITE_LEDGER_OPS = {
     .rewind = sqlite_rewind,
     .claim = sqlite_claim,
     .due = sqlite_due,
+    .attempt = sqlite_attempt,
     .settle = sqlite_settle,
     .defer = sqlite_defer,
+    .decide = sqlite_decide,
+    .journal_position = sqlite_journal_position,
+    .learn = sqlite_learn,
+    .learned_all = sqlite_learned_all,
+    .asked = sqlite_asked,
+    .asked_unknown = sqlite_asked_unknown,
+    .instance = sqlite_instance,
+    .mark_restored = sqlite_mark_restored,
     .untold = sqlite_untold,
     .told = sqlite_told,
     .counts = sqlite_counts,
+    .heartbeat = sqlite_heartbeat,
     .recover = sqlite_recover,
+    .price_add = sqlite_price_add,
+    .price_delete = sqlite_price_delete,
     .watch = sqlite_watch,
     .why = sqlite_why,
     .close = sqlite_close,

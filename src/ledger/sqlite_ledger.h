@@ -12,11 +12,12 @@
 #include "base/random.h"
 #include "base/str.h"
 #include "base/writer.h"
+#include "billing/undecided.h"
 #include "ledger/embedded.h"
 #include "ledger/ledger_driver.h"
 
 #define SQLITE_WHY_MAX 256
-#define SQLITE_DETAIL_MAX 4096
+#define SQLITE_DETAIL_MAX 16384         /* evidence may need six bytes for one */
 #define SQLITE_PARK_US (300 * US_PER_S) /* a user whose rows are damaged is left alone this long */
 #define SQLITE_PARKED_MAX 8             /* … and at most this many are found in one call */
 
@@ -71,7 +72,7 @@ struct move {
     enum reason reason;
     struct money money;
     int64_t expiration_us; /* 0: not set by this move */
-    const char *notification;
+    const char *notification, *evidence;
 };
 enum err row_move(struct verb *v, const struct move *move) MUST_CHECK;
 /* Writes l->detail as the detail of an event. */
@@ -79,6 +80,9 @@ enum err row_event(struct verb *v, const char *subject, const char *subject_id, 
                    const char *to) MUST_CHECK;
 /* An alarm with l->detail, unless the very same is there already. */
 enum err row_alarm(struct verb *v, const char *subject_id, const char *actor) MUST_CHECK;
+/* The alarm that an answer contradicts the books: money NULL unless it is that which differs. */
+enum err row_contradiction(struct verb *v, const struct uuid *payment_id, const char *outcome,
+                           const struct money *money) MUST_CHECK;
 /* new → duplicated. */
 enum err row_duplicate(struct verb *v, int64_t seq, const struct uuid *payment_id,
                        const struct uuid *duplicate_of, enum reason reason) MUST_CHECK;
@@ -90,7 +94,7 @@ struct stored_period {
     const char *end_reason; /* NULL or a static text */
 };
 enum err row_period_event(struct verb *v, const struct stored_period *p, const char *user,
-                          const char *to) MUST_CHECK;
+                          const char *actor, const char *to) MUST_CHECK;
 
 /* The account's columns that answer "subscribed?": see the migration. */
 struct cover {
@@ -103,6 +107,92 @@ enum err row_cover(struct verb *v, const char *user, struct cover *out) MUST_CHE
 enum err row_first(struct verb *v, const char *user, int64_t from, const char *status,
                    int64_t *out) MUST_CHECK;
 
+/* ---- sqlite_store.c: a request becomes a row ---- */
+
+struct stored_request {
+    int64_t seq;
+    const struct request *request;
+    int64_t requested_at_us;
+    int64_t recorded_at_us; /* REQUEST_NO_TIME: none */
+    struct money money;     /* unknown: not known yet */
+    const char *actor;      /* of the event */
+    bool ask_first;
+};
+enum err row_next_seq(struct verb *v, int64_t *out) MUST_CHECK;
+/* Account, payment and event. */
+enum err row_store(struct verb *v, const struct stored_request *r) MUST_CHECK;
+
+/* ---- sqlite_outcome.c: a payment with its account, and how it ends ---- */
+
+struct standing {
+    int64_t seq;
+    struct uuid payment_id;
+    char user[UUID_TEXT];
+    enum payment_type payment_type;
+    enum subscription_type subscription_type;
+    enum processing_status processing_status;
+    enum payment_status payment_status;
+    struct money money;
+    struct uuid refund_of;
+    int64_t in_flight, pending_seq; /* of the account; 0: none */
+    struct cover cover;             /* of the account; changed by what was accepted */
+    int64_t expiration_us;          /* of the period that it opened, else TIME_NEVER */
+    int64_t ask_first;              /* as stored */
+    bool needs_decision;
+    bool learning; /* a reading of the journal is under way: what waits is not looked at */
+    struct undecided undecided; /* of what is in processing; superseded: see waiting_paged */
+};
+struct outcome {
+    enum payment_status status;
+    bool voided;               /* the reason is found out */
+    enum reason reason;        /* out: as recorded */
+    const char *processing_id; /* "" for none */
+    const char *actor;
+    const char *evidence; /* NULL for none */
+};
+enum err standing_read(struct verb *v, const struct uuid *id, struct standing *out,
+                       bool *found) MUST_CHECK;
+/* → processed, from in_processing or new: the payment, what it does to periods, the event. */
+enum err standing_ends(struct verb *v, struct standing *p, const struct outcome *o) MUST_CHECK;
+/* The account, after the above and after those who waited: nothing new is below p->pending_seq. */
+enum err standing_account(struct verb *v, struct standing *p) MUST_CHECK;
+/* Both, of a payment in flight, with what waits. hold: that is left for ledger_learned_all. */
+enum err standing_settle(struct verb *v, struct standing *p, struct outcome *o, bool hold,
+                         size_t *waiting_duplicated) MUST_CHECK;
+
+/* ---- sqlite_waiting.c: new requests behind a payment; one to be asked first ends the list ---- */
+
+/* Rule 2: those that waited below below_seq; *taken become its duplicates. */
+enum err waiting_settled(struct verb *v, const struct standing *p, enum reason reason,
+                         int64_t below_seq, size_t *taken) MUST_CHECK;
+/* Rule 8: of a payment that waits for its payer; the same ones become duplicates, if `duplicate`.
+ * Says whether others are left: p->undecided.superseded. */
+enum err waiting_paged(struct verb *v, struct standing *p, bool duplicate,
+                       size_t *taken) MUST_CHECK;
+/* Has a claim look at what waits, if a payment of the user waits for its payer and anything waits
+ * for that. */
+enum err waiting_note(struct verb *v, const char *user) MUST_CHECK;
+/* Rule 11: what is new and older than `latest`, but what is to be asked first, duplicates it. */
+enum err waiting_older(struct verb *v, const char *user, int64_t latest_seq) MUST_CHECK;
+/* pending_seq and, if nothing is in flight, due_at of the account, after some of its requests are
+ * new no more. Nothing below from_seq is new. */
+enum err waiting_account(struct verb *v, const char *user, int64_t from_seq) MUST_CHECK;
+
+/* ---- sqlite_defer.c ---- */
+
+/* The payer's page of a payment; "" and TIME_NEVER leave what is stored. */
+enum err row_page(struct verb *v, int64_t seq, const char *action_url,
+                  int64_t expires_at_us) MUST_CHECK;
+
+/* ---- sqlite_paged.c: the part of a claim about payments that wait for their payer ---- */
+
+enum err paged_claim(struct verb *v, size_t users_max, size_t *duplicated) MUST_CHECK;
+
+/* ---- sqlite_learned.c: marks of a reading of the journal ---- */
+
+enum err learning_rewound(struct verb *v, const char *user, int64_t latest_seq) MUST_CHECK;
+enum err learning_holds(struct verb *v, const struct standing *p) MUST_CHECK;
+
 /* ---- the verbs, one file each ---- */
 
 enum err sqlite_append(struct ledger *l, struct ledger_record *records, size_t count,
@@ -111,11 +201,31 @@ enum err sqlite_claim(struct ledger *l, const struct ledger_claim *claim, struct
                       struct ledger_claimed *out);
 enum err sqlite_due(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,
                     struct attempt **out, size_t *count);
+enum err sqlite_attempt(struct ledger *l, const struct uuid *payment_id, struct arena *arena,
+                        struct attempt **out);
 enum err sqlite_defer(struct ledger *l, const struct deferral *deferrals, size_t count);
 enum err sqlite_settle(struct ledger *l, struct fact *facts, size_t count);
+enum err sqlite_decide(struct ledger *l, struct ledger_decision *decision);
+enum err sqlite_journal_position(struct ledger *l, const char *instance_id, int64_t *seq);
+enum err sqlite_learn(struct ledger *l, const char *instance_id, int64_t from, bool hold,
+                      const struct journal_entry *entries, size_t count,
+                      struct ledger_learned *out);
+enum err sqlite_learned_all(struct ledger *l);
+enum err sqlite_asked(struct ledger *l, const char *instance_id, const struct journal_entry *entry,
+                      struct ledger_learned *out);
+enum err sqlite_asked_unknown(struct ledger *l, const struct uuid *payment_id);
+enum err sqlite_mark_restored(struct ledger *l, int64_t *marked);
+enum err sqlite_price_add(struct ledger *l, const struct price *price, const char *actor,
+                          enum catalog_verdict *verdict);
+enum err sqlite_price_delete(struct ledger *l, enum subscription_type type, struct date day,
+                             const char *actor, enum catalog_verdict *verdict);
 enum err sqlite_untold(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,
                        struct telling **out, size_t *count);
 enum err sqlite_told(struct ledger *l, const struct told *told, size_t count);
+
+/* The handle's reading connection, opened on first use; and how a read ends: why is kept. */
+enum err sqlite_reader(struct sqlite_ledger *l, struct db **out) MUST_CHECK;
+enum err sqlite_read_ends(struct sqlite_ledger *l, struct db *db, enum err err) MUST_CHECK;
 
 /* ---- embedded.c, for the handles over it ---- */
 

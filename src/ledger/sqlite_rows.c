@@ -97,6 +97,8 @@ static void move_detail(struct str *out, const struct move *m)
         detail_time(out, "expiration_date", m->expiration_us);
     if (m->notification)
         json_put_text(out, "notification", m->notification);
+    if (m->evidence)
+        json_put_text(out, "evidence", m->evidence);
     json_close(out, '}');
 }
 
@@ -154,6 +156,24 @@ enum err row_alarm(struct verb *v, const char *subject_id, const char *actor)
     return event_insert(v, "payment", subject_id, actor, NULL, NULL, NULL);
 }
 
+enum err row_contradiction(struct verb *v, const struct uuid *payment_id, const char *outcome,
+                           const struct money *money)
+{
+    char id[UUID_TEXT];
+    struct str *out = &v->l->detail;
+    uuid_format(payment_id, id);
+    str_clear(out);
+    json_open(out, '{');
+    json_put_text(out, "alarm", "contradiction");
+    json_put_text(out, "outcome", outcome);
+    if (money) {
+        json_put_i64(out, "amount", money->amount_minor);
+        json_put_text(out, "currency", money->currency);
+    }
+    json_close(out, '}');
+    return row_alarm(v, id, "processor");
+}
+
 enum err row_duplicate(struct verb *v, int64_t seq, const struct uuid *payment_id,
                        const struct uuid *duplicate_of, enum reason reason)
 {
@@ -177,7 +197,7 @@ enum err row_duplicate(struct verb *v, int64_t seq, const struct uuid *payment_i
 }
 
 enum err row_period_event(struct verb *v, const struct stored_period *p, const char *user,
-                          const char *to)
+                          const char *actor, const char *to)
 {
     char id[UUID_TEXT];
     struct str *out = &v->l->detail;
@@ -193,7 +213,7 @@ enum err row_period_event(struct verb *v, const struct stored_period *p, const c
     if (p->end_reason)
         json_put_text(out, "end_reason", p->end_reason);
     json_close(out, '}');
-    return row_event(v, "subscription", id, "processor", to);
+    return row_event(v, "subscription", id, actor, to);
 }
 
 enum err row_cover(struct verb *v, const char *user, struct cover *out)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ledger/catalog.h"
 #include "ledger/sqlite_ledger.h"
 
 #define VIEWS_WHY_MAX 256
@@ -47,13 +48,16 @@ static enum err snapshot_end(struct sqlite_views *v, size_t count, enum err err)
     return err;
 }
 
-/* waits_for: the payment in flight that a new one waits for. */
+/* waits_for: the payment in flight that a new one waits for. A duplicate of one that waits for its
+ * payer shows the same action_url (rule 8); it is kept no longer than that. */
 #define PAYMENT_SELECT                                                                             \
     "SELECT p.seq, p.id, p.user_id, p.payment_type, p.subscription_type, p.processing_status, "    \
     "p.payment_status, p.payment_date, p.expiration_date, p.amount, p.currency, p.duplicate_of, "  \
-    "p.refund_of, f.id, p.reason, p.action_url, p.needs_decision FROM payments p "                 \
+    "p.refund_of, f.id, p.reason, coalesce(p.action_url, d.action_url), p.needs_decision "         \
+    "FROM payments p "                                                                             \
     "LEFT JOIN accounts a ON p.processing_status = 'new' AND a.user_id = p.user_id "               \
-    "LEFT JOIN payments f ON f.seq = a.in_flight "
+    "LEFT JOIN payments f ON f.seq = a.in_flight "                                                 \
+    "LEFT JOIN payments d ON p.processing_status = 'duplicated' AND d.id = p.duplicate_of "
 
 static void payment_read(struct query *q, struct arena *arena, struct payment_view *p)
 {
@@ -265,6 +269,62 @@ static enum err sqlite_prices(struct views *views, struct date day, struct arena
     return snapshot_end(v, SUBSCRIPTION_TYPE_COUNT, err);
 }
 
+static struct price *price_room(struct arena *arena, struct price **prices, size_t count,
+                                size_t *cap)
+{
+    if (count == *cap) {
+        size_t more = *cap ? *cap * 2 : 16;
+        struct price *bigger = arena_array(arena, struct price, more);
+        if (!bigger)
+            return NULL;
+        if (count)
+            memcpy(bigger, *prices, count * sizeof *bigger);
+        *prices = bigger;
+        *cap = more;
+    }
+    return &(*prices)[count];
+}
+
+/* Without its LIMIT a table that somebody filled otherwise would fill the memory. */
+static enum err sqlite_prices_from(struct views *views, struct date day, struct arena *arena,
+                                   struct price **out, size_t *count)
+{
+    struct sqlite_views *v = self(views);
+    struct price *prices = NULL;
+    char text[DATE_TEXT];
+    size_t n = 0, cap = 0;
+    struct query q;
+    date_format(day, text);
+    query_open(&q, v->db,
+               "SELECT c.subscription_type, c.starting_date, c.cost, c.currency "
+               "FROM subscription_cost c WHERE c.starting_date > ?1 OR c.starting_date = "
+               "(SELECT max(i.starting_date) FROM subscription_cost i "
+               "WHERE i.subscription_type = c.subscription_type AND i.starting_date <= ?1) "
+               "ORDER BY CASE c.subscription_type WHEN 'month' THEN 0 WHEN 'three_months' THEN 1 "
+               "ELSE 2 END, c.starting_date LIMIT ?2");
+    query_bind_text(&q, text);
+    query_bind_i64(&q, CATALOG_PRICES_MAX + 1);
+    while (query_next(&q)) {
+        const char *since = query_text(&q, 1);
+        struct price *p = price_room(arena, &prices, n, &cap);
+        if (!p || n == CATALOG_PRICES_MAX) {
+            q.err = p ? ERR_BUSY : ERR_NO_MEMORY;
+            break;
+        }
+        p->subscription_type = row_subscription_type(&q, 0);
+        p->cost = row_money(&q, 2, 3);
+        if (!date_parse(since, strlen(since), &p->starting_date))
+            q.err = ERR_CORRUPT;
+        n++;
+    }
+    enum err err = views_end(v, query_close(&q));
+    if (err == ERR_OK) {
+        *out = prices;
+        *count = n;
+    }
+    return err;
+}
+
 static const char *sqlite_views_why(const struct views *v)
 {
     return ((const struct sqlite_views *)v)->why;
@@ -283,6 +343,7 @@ static const struct views_ops SQLITE_VIEWS_OPS = {
     .subscribed = sqlite_subscribed,
     .subscriptions_of = sqlite_subscriptions_of,
     .prices = sqlite_prices,
+    .prices_from = sqlite_prices_from,
     .why = sqlite_views_why,
     .close = sqlite_views_close,
 };

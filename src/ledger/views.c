@@ -2,8 +2,6 @@
 
 #include <assert.h>
 
-#include "ledger/catalog.h"
-
 enum err views_payments(struct views *v, const struct uuid *ids, size_t count, int64_t patience_ms,
                         struct arena *arena, struct payment_view **out)
 {
@@ -40,14 +38,6 @@ enum err views_subscriptions_of(struct views *v, const struct uuid *user_id, str
 {
     enum err err = v->ops->subscriptions_of(v, user_id, arena, out, count);
     assert(err != ERR_OK || *count <= 1);
-    return err;
-}
-
-enum err catalog_prices(struct views *v, struct date day, struct arena *arena, struct price **out,
-                        size_t *count)
-{
-    enum err err = v->ops->prices(v, day, arena, out, count);
-    assert(err != ERR_OK || *count <= SUBSCRIPTION_TYPE_COUNT);
     return err;
 }
 

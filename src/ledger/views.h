@@ -13,7 +13,7 @@
 #include "billing/price.h"
 #include "billing/types.h"
 
-#define VIEWS_LIMIT_MAX 100  /* rows of a page */
+#define VIEWS_LIMIT_MAX 101  /* rows: a page of 100, and one that tells whether there is more */
 #define VIEWS_BATCH_MAX 4096 /* ids or users of a call */
 
 struct views {
@@ -32,7 +32,8 @@ struct payment_view {
     struct money money;
     struct uuid duplicate_of, refund_of, waits_for;
     enum reason reason;
-    const char *action_url; /* NULL when there is none */
+    const char
+        *action_url; /* NULL when there is none; of a duplicate, that of the payment in flight */
     bool needs_decision;
 };
 struct subscription_view {
@@ -67,6 +68,8 @@ struct views_ops {
     enum err (*subscriptions_of)(struct views *, const struct uuid *, struct arena *,
                                  struct subscription_view **, size_t *);
     enum err (*prices)(struct views *, struct date day, struct arena *, struct price **, size_t *);
+    enum err (*prices_from)(struct views *, struct date day, struct arena *, struct price **,
+                            size_t *);
     const char *(*why)(const struct views *);
     void (*close)(struct views *);
 };

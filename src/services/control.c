@@ -9,6 +9,8 @@
 #include "base/inbox.h"
 #include "base/json.h"
 #include "http/problem.h"
+#include "services/control_prices.h"
+#include "services/processor.h"
 
 #define CONTROL_NAME "control"
 #define CONTROL_REPLY_US (60 * US_PER_S) /* a verb may wait that long for the disk */
@@ -16,14 +18,26 @@
 #define FRAME_HEAD 8
 #define FRAME_NULL UINT32_MAX
 
-enum control_verb { CONTROL_RECORDS, CONTROL_REWIND, CONTROL_CREATE };
+#define CONTROL_DECISION_US (120 * US_PER_S) /* … and for the processing */
 
-/* From the loop to the step: one block of memory. */
+enum control_verb {
+    CONTROL_RECORDS,
+    CONTROL_REWIND,
+    CONTROL_CREATE,
+    CONTROL_PRICE,
+    CONTROL_RESTORED,
+    CONTROL_DECISION,
+};
+
+/* From the loop to the step, and with a decision on to the processor: one block of memory. */
 struct control_call {
+    struct control *control;
     struct http_server *server;
     uint64_t token;
     enum control_verb verb;
     char topic[QUEUE_TOPIC_MAX + 1];
+    struct control_price price;
+    struct uuid payment_id;
     size_t body_len;
     char body[];
 };
@@ -32,7 +46,8 @@ struct control {
     struct service service;
     struct ledger *ledger;
     struct queue *queue;
-    struct inbox inbox; /* struct control_call *: loops → step */
+    struct service *processor; /* borrowed */
+    struct inbox inbox;        /* struct control_call *: loops → step */
     atomic_bool draining;
     atomic_size_t open; /* calls inside */
     struct queue_message messages[CONTROL_BATCH_MAX];
@@ -172,7 +187,7 @@ static bool path_split(const char *path, char *topic, size_t cap, const char **r
 }
 
 /* The status of a request that has no verb here, or 0. */
-static int call_verb(const struct http_request *r, struct control_call *call)
+static int topic_verb(const struct http_request *r, struct control_call *call)
 {
     const char *rest = NULL;
     if (!path_split(r->path, call->topic, sizeof call->topic, &rest))
@@ -185,19 +200,45 @@ static int call_verb(const struct http_request *r, struct control_call *call)
     return r->method == wanted ? 0 : 405;
 }
 
-static struct control_call *call_make(const struct http_request *r, int *status)
+/* "/payments/{id}/decision" */
+static bool decision_path(const char *path, struct uuid *payment_id)
+{
+    static const char prefix[] = "/payments/", suffix[] = "/decision";
+    size_t len = strlen(path), id_len = UUID_TEXT - 1;
+    return len == sizeof prefix - 1 + id_len + sizeof suffix - 1 &&
+           strncmp(path, prefix, sizeof prefix - 1) == 0 &&
+           uuid_parse(path + sizeof prefix - 1, id_len, payment_id) && !uuid_is_nil(payment_id) &&
+           strcmp(path + sizeof prefix - 1 + id_len, suffix) == 0;
+}
+
+static int call_verb(const struct http_request *r, struct control_call *call, const char **why)
+{
+    if (control_price_path(r->path)) {
+        call->verb = CONTROL_PRICE;
+        return control_price_read(r, &call->price, why);
+    }
+    bool restored = strcmp(r->path, "/restored") == 0;
+    if (!restored && !decision_path(r->path, &call->payment_id))
+        return topic_verb(r, call);
+    call->verb = restored ? CONTROL_RESTORED : CONTROL_DECISION;
+    return r->method == HTTP_POST ? 0 : 405;
+}
+
+static struct control_call *call_make(struct control *c, const struct http_request *r, int *status,
+                                      const char **why)
 {
     struct control_call *call = calloc(1, sizeof *call + r->body_len + 1);
     if (!call) {
         *status = 503;
         return NULL;
     }
+    call->control = c;
     call->server = r->server;
     call->token = r->token;
     call->body_len = r->body_len;
     if (r->body_len > 0)
         memcpy(call->body, r->body, r->body_len);
-    *status = call_verb(r, call);
+    *status = call_verb(r, call, why);
     if (*status == 0)
         return call;
     free(call);
@@ -212,15 +253,18 @@ void control_on_request(void *ctx, const struct http_request *request)
         return;
     }
     int status = 0;
-    struct control_call *call = call_make(request, &status);
+    const char *why = NULL;
+    struct control_call *call = call_make(c, request, &status, &why);
     if (!call) {
         reply_problem(request->server, request->token, status,
-                      status == 404   ? "there is no such route"
+                      why             ? why
+                      : status == 404 ? "there is no such route"
                       : status == 405 ? "this route takes another method"
                                       : err_text(ERR_NO_MEMORY));
         return;
     }
-    http_set_deadline(request, CONTROL_REPLY_US);
+    http_set_deadline(request,
+                      call->verb == CONTROL_DECISION ? CONTROL_DECISION_US : CONTROL_REPLY_US);
     atomic_fetch_add(&c->open, 1);
     bool refused = atomic_load(&c->draining);
     if (refused || inbox_push(&c->inbox, &call) != ERR_OK) {
@@ -311,21 +355,131 @@ static void call_create(struct control *c, const struct control_call *call, cons
         reply_error(call, err, queue_why(c->queue));
 }
 
-static void call_handle(struct control *c, const struct control_call *call)
+static void call_price(struct control *c, const struct control_call *call)
 {
-    if (call->verb == CONTROL_RECORDS) {
-        call_append(c, call);
+    char why[256] = "";
+    int status = control_price_do(c->ledger, &call->price, why, sizeof why);
+    if (status >= 300) {
+        reply_refused(call, status, why);
         return;
     }
+    struct str body;
+    str_init(&body, CONTROL_ANSWER_MAX);
+    if (status == 201)
+        control_price_write(&call->price, &body);
+    reply_text(call->server, call->token, status, status == 201 ? "application/json" : NULL, &body);
+    str_release(&body);
+}
+
+static void call_restored(struct control *c, const struct control_call *call)
+{
+    int64_t marked = 0;
+    enum err err = ledger_mark_restored(c->ledger, &marked);
+    if (err == ERR_OK)
+        reply_number(call, "marked", marked);
+    else
+        reply_error(call, err, ledger_why(c->ledger));
+}
+
+static void call_end(struct control_call *call)
+{
+    struct control *c = call->control;
+    free(call);
+    atomic_fetch_sub(&c->open, 1);
+}
+
+/* ---- a person decides ---- */
+
+static void reply_decided(const struct control_call *call, enum payment_status outcome)
+{
+    struct str body;
+    str_init(&body, CONTROL_ANSWER_MAX);
+    json_open(&body, '{');
+    json_put_text(&body, "outcome", payment_status_text(outcome));
+    json_close(&body, '}');
+    reply_text(call->server, call->token, 200, "application/json", &body);
+    str_release(&body);
+}
+
+/* In the processor's thread. */
+static void call_decided(void *ctx, uint64_t token, const struct decided_outcome *o)
+{
+    static const struct {
+        int status;
+        const char *text;
+    } REFUSALS[] = {
+        [DECIDED_ANSWERED] = {409, "the processing has answered; that was recorded instead"},
+        [DECIDED_NOT_NEEDED] = {409, "it does not show needs_decision"},
+        [DECIDED_UNANSWERED] = {409, "its key cannot be voided now; nothing was changed"},
+        [DECIDED_UNKNOWN] = {404, "there is no such payment"},
+        [DECIDED_LATER] = {503, "nothing was changed; try again"},
+    };
+    struct control_call *call = ctx;
+    char detail[320];
+    (void)token;
+    if (o->decided == DECIDED) {
+        reply_decided(call, o->outcome);
+    } else {
+        const char *why = o->decided == DECIDED_ANSWERED ? payment_status_text(o->outcome) : o->why;
+        (void)snprintf(detail, sizeof detail, "%s%s%s", REFUSALS[o->decided].text,
+                       why[0] != '\0' ? ": " : "", why);
+        reply_refused(call, REFUSALS[o->decided].status, detail);
+    }
+    call_end(call);
+}
+
+static bool decision_read(const struct json *body, struct processor_decision *out)
+{
+    const char *outcome = json_text(json_member(body, "outcome"));
+    const char *evidence = json_text(json_member(body, "evidence"));
+    const char *actor = json_text(json_member(body, "actor"));
+    return outcome && evidence && actor && payment_status_parse(outcome, &out->outcome) &&
+           text_copy(out->evidence, sizeof out->evidence, evidence) &&
+           text_copy(out->actor, sizeof out->actor, actor) && strncmp(actor, "operator:", 9) == 0 &&
+           actor[9] != '\0';
+}
+
+/* True: the call goes on to the processor, which ends it. */
+static bool call_decide(struct control *c, struct control_call *call, const struct json *body)
+{
+    struct processor_decision decision = {.payment_id = call->payment_id};
+    enum err err = decision_read(body, &decision) ? ERR_OK : ERR_INVALID;
+    if (err == ERR_OK)
+        err = processor_decide(c->processor, &decision, call_decided, call, 0);
+    if (err == ERR_INVALID)
+        reply_refused(call, 422,
+                      "wants outcome (accepted, decline or error), evidence (a text) and actor "
+                      "(operator:<login>)");
+    else if (err != ERR_OK)
+        reply_error(call, err, NULL);
+    return err == ERR_OK;
+}
+
+/* False: somebody else ends the call. */
+static bool call_handle(struct control *c, struct control_call *call)
+{
     char why[128] = "";
+    bool passed_on = false;
+    if (call->verb == CONTROL_RECORDS || call->verb == CONTROL_PRICE) {
+        if (call->verb == CONTROL_RECORDS)
+            call_append(c, call);
+        else
+            call_price(c, call);
+        return true;
+    }
     struct json *body = json_parse(call->body, call->body_len, why, sizeof why);
     if (!body || !json_is_object(body))
         reply_refused(call, 400, body ? "not a JSON object" : why);
     else if (call->verb == CONTROL_REWIND)
         call_rewind(c, call, body);
-    else
+    else if (call->verb == CONTROL_CREATE)
         call_create(c, call, body);
+    else if (call->verb == CONTROL_RESTORED)
+        call_restored(c, call);
+    else
+        passed_on = call_decide(c, call, body);
     json_free(body);
+    return !passed_on;
 }
 
 static int64_t control_step(struct service *service, const struct env *env)
@@ -333,9 +487,8 @@ static int64_t control_step(struct service *service, const struct env *env)
     struct control *c = control_of(service);
     struct control_call *call = NULL;
     while (inbox_take(&c->inbox, &call, 1) == 1) {
-        call_handle(c, call);
-        free(call);
-        atomic_fetch_sub(&c->open, 1);
+        if (call_handle(c, call))
+            call_end(call);
     }
     return clock_boot_us(env->clock) + SERVICE_IDLE_US;
 }
@@ -380,7 +533,7 @@ static const struct service_ops CONTROL_OPS = {
 };
 
 enum err control_open(struct service **out, struct ledger *ledger, struct queue *queue,
-                      struct wake wake)
+                      struct service *processor, struct wake wake)
 {
     struct control *c = calloc(1, sizeof *c);
     if (!c)
@@ -395,6 +548,7 @@ enum err control_open(struct service **out, struct ledger *ledger, struct queue 
     c->service.ops = &CONTROL_OPS;
     c->ledger = ledger;
     c->queue = queue;
+    c->processor = processor;
     *out = &c->service;
     return ERR_OK;
 }

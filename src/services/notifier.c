@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "services/heartbeat.h"
 
 #define NOTIFIER_NAME "notifier"
 #define NOTIFIER_PAUSE_US (30 * US_PER_S)       /* before a message is handed over again */
@@ -34,7 +35,7 @@ struct notifier {
     struct mail_result results[MAIL_BATCH_MAX];
     struct str subject, text;
 
-    int64_t asked_boot_us, untold_boot_us;
+    int64_t asked_boot_us, untold_boot_us, heartbeat_boot_us;
     bool untold_full;
     struct trouble storing, mailing;
     struct metric *delivered, *unreachable, *not_to_be_told, *again;
@@ -245,6 +246,8 @@ static int64_t notifier_step(struct service *service, const struct env *env)
             err = notifier_new_work(n, env);
         (void)trouble_note(&n->storing, env, NOTIFIER_NAME, "reading and writing what was told",
                            err, ledger_why(n->ledger));
+        if (err == ERR_OK && !n->untold_full && !atomic_load(&n->draining))
+            heartbeat(n->ledger, NOTIFIER_NAME, env, &n->heartbeat_boot_us);
     }
     atomic_store(&n->unready, n->storing.count > 0   ? "store: nobody can be told"
                               : n->mailing.count > 0 ? "mail: messages are not taken"

@@ -61,13 +61,13 @@ static const char *subscription_words(enum subscription_type type)
 static void write_accepted(const struct telling *t, struct str *subject, struct str *text)
 {
     if (t->payment_type == PAYMENT_TYPE_REFUND) {
-        str_add(subject, "Your money is on its way back");
-        str_add(text, "We have given you back ");
+        str_add(subject, "Your refund is made");
+        str_add(text, "We have refunded ");
         if (money_known(&t->money))
             add_money(text, &t->money);
         else
             str_add(text, "the full amount");
-        str_addf(text, " for your subscription of %s.\nYour subscription has ended.\n",
+        str_addf(text, " for a subscription of %s.\nYour subscription has ended.\n",
                  subscription_words(t->subscription_type));
         return;
     }
@@ -90,11 +90,11 @@ static const char *reason_words(enum reason reason)
 {
     switch (reason) {
     case REASON_NOTHING_TO_REFUND:
-        return "There is no paid subscription that could be given back.";
+        return "There is no paid subscription that could be refunded.";
     case REASON_OTHER_SUBSCRIPTION:
-        return "Your last subscription is of another length than the one you asked to give back.";
+        return "Your last subscription is of another length than the one you asked a refund for.";
     case REASON_REFUND_WINDOW_OVER:
-        return "The time in which a subscription can be given back is over.";
+        return "The time in which a subscription can be refunded is over.";
     case REASON_NOT_ANSWERED:
         return "The payment service did not answer in time, and the request was withdrawn there.";
     case REASON_EXPIRED:
@@ -123,14 +123,14 @@ static void write_refused(const struct telling *t, struct str *subject, struct s
     if (t->payment_status == PAYMENT_DECLINE) {
         str_add(subject, refund ? "Your refund was declined" : "Your payment was declined");
         str_addf(text,
-                 refund ? "Your bank declined the refund for your subscription of %s.\n"
+                 refund ? "Your bank declined the refund for a subscription of %s.\n"
                         : "Your bank declined the payment for a subscription of %s.\n",
                  words);
     } else {
         str_add(subject,
                 refund ? "Your refund could not be made" : "Your payment could not be made");
         str_addf(text,
-                 refund ? "The refund for your subscription of %s could not be made.\n"
+                 refund ? "The refund for a subscription of %s could not be made.\n"
                         : "The payment for a subscription of %s could not be made.\n",
                  words);
         str_addf(text, "%s\n", reason_words(t->reason));

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "services/heartbeat.h"
 #include "services/processor_inside.h"
 
 static struct processor *processor_of(struct service *service)
@@ -9,40 +10,63 @@ static struct processor *processor_of(struct service *service)
     return (struct processor *)service;
 }
 
-/* The processing says who it is before anything is claimed; while it is silent, nothing is sent. */
-static void processor_ask_instance(struct processor *p, const struct env *env)
+enum err processor_stored(struct processor *p, const struct env *env, const char *doing,
+                          enum err err)
 {
-    const struct gateway_call call = {.verb = GATEWAY_INSTANCE};
-
-    if (p->instance_known || p->instance_asked || trouble_waits(&p->calling, env))
-        return;
-    enum err err = gateway_submit(p->gateway, &call);
-    if (err == ERR_OK)
-        p->instance_asked = true;
-    else
-        (void)trouble_note(&p->calling, env, PROCESSOR_NAME, "calling the processing", err, NULL);
+    (void)trouble_note(&p->storing, env, PROCESSOR_NAME, doing, err, ledger_why(p->ledger));
+    if (err != ERR_OK &&
+        clock_boot_us(env->clock) - p->storing.since_boot_us >= PROCESSOR_AWAY_US && p->link.read)
+        link_read_again(p); /* it may come back as an older one */
+    return err;
 }
 
 /* Undecided payments whose next question is due. */
-static enum err processor_due(struct processor *p, const struct env *env)
+static enum err processor_due(struct processor *p, const struct env *env, bool *used)
 {
     int64_t now_us = clock_boot_us(env->clock);
     struct attempt *attempts = NULL;
     size_t count = 0, max = processor_room(p, false);
 
-    if (now_us < p->due_boot_us || max == 0)
+    if (now_us < p->due_boot_us || max == 0 || !link_sure(p, env))
         return ERR_OK;
     arena_reset(&p->arena);
     enum err err = ledger_due(p->ledger, max, p->settings.timeout_us + PROCESSOR_LEASE_SLACK_US,
                               &p->arena, &attempts, &count);
+    *used = true;
     if (err != ERR_OK)
         return err;
     now_us = clock_boot_us(env->clock);
     for (size_t i = 0; i < count; i++)
         if (processor_flight_of(p, &attempts[i].payment_id) == NULL)
             processor_call(p, env, processor_flight(p, &attempts[i], now_us, false), &attempts[i]);
-    p->due_boot_us = count == max ? now_us : now_us + SERVICE_IDLE_US;
+    p->due_full = count == max;
+    p->due_boot_us = p->due_full ? now_us : now_us + SERVICE_IDLE_US;
     return ERR_OK;
+}
+
+/* While nothing may be sent, people still see who needs a decision. Not before the journal is read (ledger.h), unless
+ * the one that was used is gone. */
+static void processor_mark_due(struct processor *p, const struct env *env)
+{
+    int64_t now_us = clock_boot_us(env->clock);
+    struct attempt *attempts = NULL;
+    size_t count = 0, max = processor_room(p, false);
+
+    if (now_us < p->mark_boot_us || max == 0 || (!p->link.read && !p->link.foreign))
+        return;
+    if (p->counts.undecided <= p->counts.needing_decision) {
+        p->mark_boot_us = now_us + SERVICE_IDLE_US;
+        return;
+    }
+    arena_reset(&p->arena);
+    enum err err = ledger_due(p->ledger, max, p->settings.timeout_us + PROCESSOR_LEASE_SLACK_US,
+                              &p->arena, &attempts, &count);
+    if (processor_stored(p, env, "looking for what needs a decision", err) != ERR_OK)
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (processor_flight_of(p, &attempts[i].payment_id) == NULL)
+            processor_mark(p, env, processor_flight(p, &attempts[i], now_us, false));
+    p->mark_boot_us = count == max ? now_us : now_us + PROCESSOR_MARK_US;
 }
 
 /* One by one would cost a commit each: a full house lets some more go first. */
@@ -51,7 +75,7 @@ static bool processor_wants_claim(const struct processor *p, size_t room)
     return !p->claim_full || room >= PROCESSOR_CLAIM_MIN;
 }
 
-static enum err processor_claim(struct processor *p, const struct env *env)
+static enum err processor_claim(struct processor *p, const struct env *env, bool *used)
 {
     int64_t now_us = clock_boot_us(env->clock);
     size_t room = processor_room(p, true);
@@ -61,13 +85,14 @@ static enum err processor_claim(struct processor *p, const struct env *env)
         .users_max = room,
         .lease_us = p->settings.timeout_us + PROCESSOR_LEASE_SLACK_US,
         .encode = gateway_encode(p->gateway),
-        .instance_id = p->instance_id,
+        .instance_id = p->link.instance_id,
     };
 
     if (now_us < p->claim_boot_us || room == 0 || !processor_wants_claim(p, room))
         return ERR_OK;
     arena_reset(&p->arena);
     enum err err = ledger_claim(p->ledger, &claim, &p->arena, &claimed);
+    *used = true;
     if (err != ERR_OK)
         return err;
     now_us = clock_boot_us(env->clock);
@@ -81,46 +106,80 @@ static enum err processor_claim(struct processor *p, const struct env *env)
 
 static void processor_new_work(struct processor *p, const struct env *env)
 {
-    if (p->fact_count > 0 || p->later_count > 0 || trouble_waits(&p->storing, env))
-        return; /* what is known comes first */
-    processor_ask_instance(p, env);
-    if (!p->instance_known)
+    if (trouble_waits(&p->storing, env))
         return;
-    enum err err = processor_due(p, env);
+    link_tend(p, env);
+    decisions_take(p, env);
+    processor_write(p, env);
+    if (trouble_waits(&p->storing, env) || p->later_count > 0)
+        return;
+    enum processor_wait wait = link_waits(p);
+    if (wait != WAIT_NOTHING && wait != WAIT_STORE) {
+        processor_mark_due(p, env);
+        processor_write(p, env);
+        return;
+    }
+    if (processor_unwritten(p) > 0)
+        return;        /* what is known comes first */
+    bool used = false; /* what did not touch the store says nothing about it */
+    enum err err = processor_due(p, env, &used);
     if (err == ERR_OK)
-        err = processor_claim(p, env);
-    (void)trouble_note(&p->storing, env, PROCESSOR_NAME, "claiming", err, ledger_why(p->ledger));
+        err = processor_claim(p, env, &used);
+    if (used)
+        (void)processor_stored(p, env, "claiming", err);
+    processor_write(p, env);
+    if (err == ERR_OK && !p->due_full && !p->claim_full && link_sure(p, env))
+        heartbeat(p->ledger, PROCESSOR_NAME, env, &p->heartbeat_boot_us);
 }
 
 static void processor_count(struct processor *p, const struct env *env)
 {
     int64_t now_us = clock_boot_us(env->clock);
-    struct ledger_counts counts;
+    enum processor_wait waits = link_waits(p);
 
-    metric_set(p->silent, !p->instance_known);
+    metric_set(p->silent, waits == WAIT_SILENT);
+    for (size_t i = 1; i < WAIT_COUNT; i++)
+        metric_set(p->waits[i], waits == (enum processor_wait)i);
     if (now_us < p->counts_boot_us)
         return;
     p->counts_boot_us = now_us + SERVICE_IDLE_US;
-    if (ledger_counts(p->ledger, &counts) != ERR_OK)
+    if (ledger_counts(p->ledger, &p->counts) != ERR_OK)
         return; /* the store's trouble is noted where something depends on it */
-    p->undecided_count = counts.undecided;
-    metric_set(p->undecided, counts.undecided);
-    metric_set(p->oldest_s, counts.undecided_oldest_us / US_PER_S);
-    metric_set(p->needing_decision, counts.needing_decision);
-    if (counts.alarms > metric_value(p->alarms))
-        metric_add(p->alarms, counts.alarms - metric_value(p->alarms));
+    metric_set(p->undecided, p->counts.undecided);
+    metric_set(p->oldest_s, p->counts.undecided_oldest_us / US_PER_S);
+    metric_set(p->needing_decision, p->counts.needing_decision);
+    if (p->counts.alarms > metric_value(p->alarms))
+        metric_add(p->alarms, p->counts.alarms - metric_value(p->alarms));
 }
 
 static void processor_say_ready(struct processor *p)
 {
     const char *unready = NULL;
 
-    if (p->instance_foreign)
+    if (p->link.foreign)
         unready = "processing: another instance answers while payments are undecided";
     else if (p->storing.count > 0)
         unready = "store: payments cannot be claimed or recorded";
     atomic_store(&p->unready, unready);
-    atomic_store(&p->busy, p->calling_count + p->fact_count + p->later_count > 0);
+    atomic_store(&p->busy, p->calling_count + processor_unwritten(p) > 0 ||
+                               atomic_load(&p->people_count) > 0);
+}
+
+/* When there is something to do that needs no answer and no wake-up. */
+static int64_t processor_work_boot_us(const struct processor *p, const struct env *env)
+{
+    size_t room = processor_room(p, true);
+    int64_t next_us = link_next_boot_us(p, env);
+
+    if (link_waits(p) != WAIT_NOTHING) {
+        bool marks = p->link.read || p->link.foreign;
+        return marks && p->mark_boot_us < next_us ? p->mark_boot_us : next_us;
+    }
+    if (p->due_boot_us < next_us && processor_room(p, false) > 0 && link_sure(p, env))
+        next_us = p->due_boot_us;
+    if (p->claim_boot_us < next_us && room > 0 && processor_wants_claim(p, room))
+        next_us = p->claim_boot_us;
+    return next_us;
 }
 
 static int64_t processor_next_step(struct processor *p, const struct env *env)
@@ -128,22 +187,36 @@ static int64_t processor_next_step(struct processor *p, const struct env *env)
     int64_t now_us = clock_boot_us(env->clock), next_us = now_us + SERVICE_IDLE_US;
 
     if (atomic_load(&p->draining)) {
-        if (p->calling_count > 0 && p->drain_until_us < next_us)
+        if (atomic_load(&p->busy) && p->drain_until_us < next_us)
             next_us = p->drain_until_us;
-    } else if (p->instance_known && p->fact_count + p->later_count == 0 &&
-               !trouble_waits(&p->storing, env)) {
-        size_t room = processor_room(p, true);
-        if (p->due_boot_us < next_us && processor_room(p, false) > 0)
-            next_us = p->due_boot_us;
-        if (p->claim_boot_us < next_us && room > 0 && processor_wants_claim(p, room))
-            next_us = p->claim_boot_us;
+    } else if (!trouble_waits(&p->storing, env)) {
+        int64_t work_us = processor_work_boot_us(p, env);
+        if (work_us < next_us)
+            next_us = work_us;
     }
-    const struct trouble *waiting[] = {&p->storing, &p->calling};
+    const struct trouble *waiting[] = {&p->storing, &p->looking, &p->calling, &p->reading};
     for (size_t i = 0; i < sizeof waiting / sizeof waiting[0]; i++)
         if (trouble_waits(waiting[i], env) && waiting[i]->until_boot_us < next_us)
             next_us = waiting[i]->until_boot_us;
     p->asked_boot_us = next_us;
     return next_us;
+}
+
+static void processor_end(struct processor *p, const struct env *env)
+{
+    if (p->drain_until_us == 0)
+        p->drain_until_us = clock_boot_us(env->clock) + PROCESSOR_DRAIN_US;
+    decisions_drop(p, false);
+    decisions_take(p, env); /* those whose key is voided by now */
+    if (clock_boot_us(env->clock) < p->drain_until_us)
+        return;
+    decisions_drop(p, true);
+    if (p->calling_count > 0) {
+        processor_cut(p, env);
+        processor_write(p, env);
+    }
+    if (!p->link.read)
+        processor_forget(p);
 }
 
 static int64_t processor_step(struct service *service, const struct env *env)
@@ -157,12 +230,7 @@ static int64_t processor_step(struct service *service, const struct env *env)
         p->claim_boot_us = 0;
     processor_write(p, env);
     if (atomic_load(&p->draining)) {
-        if (p->drain_until_us == 0)
-            p->drain_until_us = clock_boot_us(env->clock) + PROCESSOR_DRAIN_US;
-        if (p->calling_count > 0 && clock_boot_us(env->clock) >= p->drain_until_us) {
-            processor_cut(p, env);
-            processor_write(p, env);
-        }
+        processor_end(p, env);
     } else {
         processor_new_work(p, env);
         processor_count(p, env);
@@ -191,7 +259,11 @@ static const char *processor_unready(struct service *service)
 
 static void processor_free(struct processor *p)
 {
+    link_release(&p->link);
+    inbox_release(&p->asked);
     arena_release(&p->arena);
+    for (size_t i = 0; p->flights != NULL && i < PROCESSOR_FLIGHTS_MAX; i++)
+        free(p->flights[i].body);
     free(p->flights);
     free(p->facts);
     free(p->deferrals);
@@ -204,6 +276,8 @@ static void processor_close(struct service *service)
 {
     struct processor *p = processor_of(service);
 
+    atomic_store(&p->draining, true);
+    decisions_drop(p, true);
     gateway_watch(p->gateway, NULL, NULL);
     ledger_watch(p->ledger, NULL, NULL);
     gateway_close(p->gateway);
@@ -238,12 +312,20 @@ static void processor_add_metrics(struct processor *p, struct metrics *m)
         [GATEWAY_ERROR] = "result=\"error\"",         [GATEWAY_PENDING] = "result=\"pending\"",
         [GATEWAY_NO_ANSWER] = "result=\"no_answer\"", [GATEWAY_NOT_SENT] = "result=\"not_sent\"",
     };
+    static const char *const WAITS[WAIT_COUNT] = {
+        [WAIT_STORE] = "reason=\"store\"",       [WAIT_SILENT] = "reason=\"silent\"",
+        [WAIT_INSTANCE] = "reason=\"instance\"", [WAIT_JOURNAL] = "reason=\"journal\"",
+        [WAIT_REWOUND] = "reason=\"rewound\"",
+    };
 
     for (size_t i = 0; i < sizeof LABELS / sizeof LABELS[0]; i++)
         p->calls[i] = metrics_add(m, METRIC_COUNTER, "subpay_processing_calls_total",
                                   "Calls of the processing by how they ended", LABELS[i]);
     p->silent = metrics_add(m, METRIC_GAUGE, "subpay_processing_silent",
                             "1 while the processing does not answer: nothing is sent", "");
+    for (size_t i = 1; i < WAIT_COUNT; i++)
+        p->waits[i] = metrics_add(m, METRIC_GAUGE, "subpay_processing_waits",
+                                  "1 for the reason why nothing is sent now", WAITS[i]);
     p->undecided = metrics_add(m, METRIC_GAUGE, "subpay_payments_undecided",
                                "Payments in_processing without a definite answer", "");
     p->oldest_s = metrics_add(m, METRIC_GAUGE, "subpay_payments_undecided_oldest_seconds",
@@ -262,6 +344,12 @@ enum err processor_open(struct service **out, const struct processor_settings *s
 
     if (p == NULL)
         return ERR_NO_MEMORY;
+    if (inbox_init(&p->asked, sizeof(struct person *), PROCESSOR_DECISIONS_MAX) != ERR_OK) {
+        free(p);
+        return ERR_NO_MEMORY;
+    }
+    p->asked.wake = wake.fn;
+    p->asked.wake_ctx = wake.ctx;
     arena_init(&p->arena, PROCESSOR_ARENA_MAX);
     p->flights = calloc(PROCESSOR_FLIGHTS_MAX, sizeof *p->flights);
     p->facts = calloc(PROCESSOR_FLIGHTS_MAX, sizeof *p->facts);
@@ -275,6 +363,8 @@ enum err processor_open(struct service **out, const struct processor_settings *s
     }
     p->service.ops = &PROCESSOR_OPS;
     p->settings = *settings;
+    if (p->settings.reconcile_us == 0)
+        p->settings.reconcile_us = PROCESSOR_RECONCILE_US;
     p->ledger = ledger;
     p->gateway = gateway;
     p->promises = gateway_promises(gateway);

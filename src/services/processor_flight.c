@@ -2,12 +2,18 @@
 #include "services/processor_inside.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
-static void flight_move(struct processor *p, struct flight *f, enum flight_state to)
+void flight_move(struct processor *p, struct flight *f, enum flight_state to)
 {
-    size_t *counts[] = {&p->free_count, &p->calling_count, &p->fact_count, &p->later_count, NULL};
+    size_t *counts[] = {&p->free_count,    &p->calling_count, &p->fact_count,
+                        &p->learned_count, &p->later_count,   NULL};
 
+    if (to == FLIGHT_FREE) {
+        free(f->body);
+        f->body = NULL;
+    }
     if (counts[f->state] != NULL)
         (*counts[f->state])--;
     if (counts[to] != NULL)
@@ -52,167 +58,246 @@ struct flight *processor_flight(struct processor *p, const struct attempt *a, in
         .payment_id = a->payment_id,
         .payment_type = a->payment_type,
         .money = a->money,
-        .claimed_boot_us = now_us - a->age_us,
+        .undecided = {.age_us = a->age_us,
+                      .first = first,
+                      .ask_only = a->ask_only,
+                      .pending = a->pending,
+                      .pending_us = a->pending_us,
+                      .expired = a->expired,
+                      .superseded = a->superseded},
+        .read_boot_us = now_us,
+        .send_before_boot_us = TIME_NEVER,
         .tries = a->tries,
+        .ask_first = a->ask_first,
+        .refund_of = a->refund_of,
     };
     flight_move(p, f, FLIGHT_CALLING);
     return f;
 }
 
-/* Rule 6: pauses double from 1 s to 5 min by the tries so far, a fifth more or less. */
-static int64_t pause_us(const struct flight *f, const struct env *env, int64_t retry_after_us)
+/* As it is now: ages have grown since it was read. */
+static struct undecided flight_undecided(const struct flight *f, int64_t now_us)
 {
-    int64_t pause = PROCESSOR_PAUSE_MAX_US;
+    struct undecided u = f->undecided;
 
-    if (f->tries < 9) /* 2^9 s is more than 5 min */
-        pause = PROCESSOR_PAUSE_MIN_US << (f->tries > 0 ? f->tries : 0);
-    if (pause > PROCESSOR_PAUSE_MAX_US)
-        pause = PROCESSOR_PAUSE_MAX_US;
-    pause = pause * 4 / 5 + (int64_t)random_below(env->random, (uint64_t)(pause * 2 / 5));
-    if (pause < retry_after_us)
-        pause = retry_after_us;
-    return pause < PROCESSOR_PAUSE_MAX_US ? pause : PROCESSOR_PAUSE_MAX_US;
+    u.age_us += now_us - f->read_boot_us;
+    if (u.pending)
+        u.pending_us += now_us - f->read_boot_us;
+    return u;
 }
 
-static void flight_later(struct processor *p, struct flight *f, const struct deferral *deferral)
+static int64_t pause_us(const struct flight *f, const struct env *env, const struct undecided *u,
+                        int64_t retry_after_us)
+{
+    return undecided_pause_us(u, f->tries, retry_after_us, random_unit(env->random));
+}
+
+void flight_later(struct processor *p, struct flight *f, const struct deferral *deferral)
 {
     f->deferral = *deferral;
     f->deferral.payment_id = f->payment_id;
     flight_move(p, f, FLIGHT_LATER);
 }
 
-/* How long after the first send the same bytes may be written again. */
-static int64_t repeat_us(const struct gateway_promises *promises)
+/* Does a payment whose call went unanswered need a person? Not what is being asked about before it is decided. */
+static bool flight_needs_decision(const struct processor *p, const struct flight *f,
+                                  struct undecided u)
 {
-    return promises->key_ttl_us == TIME_NEVER ? PROCESSOR_FOR_EVER_US : promises->key_ttl_us / 2;
+    if (f->ask_first)
+        return false;
+    u.first = false;
+    return undecided_next(&u, &p->promises).needs_decision;
 }
 
-static enum err flight_submit(struct processor *p, const struct env *env, struct flight *f,
-                              const struct attempt *a)
+/* What is asked about first is told to the books with its body when it is answered. */
+static bool flight_keep_body(struct flight *f, const struct attempt *a)
 {
+    f->body = malloc(a->body_len);
+    if (f->body == NULL)
+        return false;
+    memcpy(f->body, a->body, a->body_len);
+    f->body_len = a->body_len;
+    return true;
+}
+
+static enum undecided_move flight_next(const struct processor *p, const struct flight *f,
+                                       const struct undecided *u)
+{
+    if (f->ask_first)
+        return p->promises.ask ? UNDECIDED_ASK : UNDECIDED_REST;
+    return undecided_next(u, &p->promises).move;
+}
+
+static enum err flight_submit(struct processor *p, struct flight *f, const struct undecided *u,
+                              enum undecided_move move, const struct attempt *a)
+{
+    static const enum gateway_verb VERBS[] = {[UNDECIDED_SEND] = GATEWAY_SEND,
+                                              [UNDECIDED_ASK] = GATEWAY_ASK,
+                                              [UNDECIDED_VOID] = GATEWAY_VOID};
     struct gateway_call call = {
-        .verb = GATEWAY_ASK,
+        .verb = VERBS[move],
         .payment_id = a->payment_id,
         .money = a->money,
         .body = a->body,
         .body_len = a->body_len,
     };
-    int64_t until_us = f->claimed_boot_us + repeat_us(&p->promises);
-    bool once = p->promises.key_ttl_us == 0; /* sent once, then only asked about */
 
-    if (once ? f->first : !a->ask_only && clock_boot_us(env->clock) < until_us) {
-        call.verb = GATEWAY_SEND;
-        call.send_before_boot_us = once ? TIME_NEVER : until_us;
-    } else if (!p->promises.ask) {
-        return ERR_NOT_FOUND; /* neither is possible */
-    }
-    f->send_before_boot_us = call.verb == GATEWAY_SEND ? call.send_before_boot_us : TIME_NEVER;
+    if (move == UNDECIDED_SEND)
+        f->send_before_boot_us = call.send_before_boot_us =
+            f->read_boot_us - a->age_us + undecided_send_until_us(&p->promises, u->first);
+    if (f->ask_first && !flight_keep_body(f, a))
+        return ERR_NO_MEMORY;
     return gateway_submit(p->gateway, &call);
 }
 
 void processor_call(struct processor *p, const struct env *env, struct flight *f,
                     const struct attempt *a)
 {
-    enum err err = flight_submit(p, env, f, a);
-    struct deferral deferral = {.no_answer = false};
+    struct undecided u = flight_undecided(f, clock_boot_us(env->clock));
+    enum undecided_move move = flight_next(p, f, &u);
+    struct deferral deferral = {.expires_at_us = TIME_NEVER,
+                                .needs_decision = flight_needs_decision(p, f, u)};
 
+    if (move == UNDECIDED_REST) {
+        deferral.pause_us = UNDECIDED_PAUSE_MAX_US;
+        (void)text_copy(deferral.note, sizeof deferral.note,
+                        "can be neither repeated nor asked about");
+        flight_later(p, f, &deferral);
+        return;
+    }
+    enum err err = flight_submit(p, f, &u, move, a);
     if (err == ERR_OK)
         return;
-    deferral.pause_us = err == ERR_NOT_FOUND ? PROCESSOR_PAUSE_MAX_US : pause_us(f, env, 0);
-    (void)text_copy(deferral.note, sizeof deferral.note,
-                    err == ERR_NOT_FOUND ? "can be neither repeated nor asked about"
-                                         : err_text(err));
+    deferral.pause_us = pause_us(f, env, &u, 0);
+    (void)text_copy(deferral.note, sizeof deferral.note, err_text(err));
     flight_later(p, f, &deferral);
 }
 
-static void flight_fact(struct processor *p, struct flight *f, const struct gateway_answer *a)
+void processor_mark(struct processor *p, const struct env *env, struct flight *f)
 {
-    f->fact = (struct fact){.payment_id = f->payment_id, .money = f->money};
-    switch (a->result) {
-    case GATEWAY_SUCCESS:
-        f->fact.outcome = PAYMENT_ACCEPTED;
-        break;
-    case GATEWAY_DECLINE:
-        f->fact.outcome = PAYMENT_DECLINE;
-        break;
-    default:
-        f->fact.outcome = PAYMENT_ERROR;
-        f->fact.reason = a->voided ? REASON_NOT_ANSWERED : REASON_REFUSED;
-        break;
-    }
-    (void)text_copy(f->fact.processing_id, sizeof f->fact.processing_id, a->transaction_id);
-    flight_move(p, f, FLIGHT_FACT);
+    struct deferral deferral = {.pause_us = PROCESSOR_MARK_PAUSE_US, .expires_at_us = TIME_NEVER};
+
+    deferral.needs_decision =
+        flight_needs_decision(p, f, flight_undecided(f, clock_boot_us(env->clock)));
+    (void)text_copy(deferral.note, sizeof deferral.note, "nothing may be sent now");
+    flight_later(p, f, &deferral);
 }
 
-static void processor_away(struct processor *p, const struct env *env, const char *note)
+void processor_fact(struct fact *fact, const struct uuid *payment_id, const struct money *money,
+                    const struct gateway_answer *a)
 {
-    p->instance_known = false;
-    (void)trouble_note(&p->calling, env, PROCESSOR_NAME, "calling the processing", ERR_UNREACHABLE,
-                       note);
+    *fact = (struct fact){.payment_id = *payment_id, .money = *money};
+    switch (a->result) {
+    case GATEWAY_SUCCESS:
+        fact->outcome = PAYMENT_ACCEPTED;
+        break;
+    case GATEWAY_DECLINE:
+        fact->outcome = PAYMENT_DECLINE;
+        break;
+    default:
+        fact->outcome = PAYMENT_ERROR;
+        fact->voided = a->voided;
+        fact->reason = a->voided ? REASON_NONE : REASON_REFUSED;
+        break;
+    }
+    (void)text_copy(fact->processing_id, sizeof fact->processing_id, a->transaction_id);
+}
+
+/* Rule 8: the payer decides; a refund waits for nobody, so that is no answer. */
+static bool answer_waits(const struct flight *f, const struct gateway_answer *a)
+{
+    return a->result == GATEWAY_PENDING && f->payment_type == PAYMENT_TYPE_PAYMENT;
+}
+
+static void flight_pending(struct undecided *u, const struct env *env,
+                           const struct gateway_answer *a, struct deferral *deferral)
+{
+    if (!u->pending)
+        u->pending_us = 0;
+    u->pending = true;
+    u->expired = a->expires_at_us == TIME_NEVER ? u->age_us >= UNDECIDED_DAY_US
+                                                : a->expires_at_us <= clock_wall_us(env->clock);
+    deferral->pending = true;
+    deferral->expires_at_us = a->expires_at_us;
+    (void)text_copy(deferral->action_url, sizeof deferral->action_url, a->action_url);
 }
 
 static void flight_no_answer(struct processor *p, const struct env *env, struct flight *f,
                              const struct gateway_answer *a)
 {
     int64_t now_us = clock_boot_us(env->clock);
-    /* Rule 8: the payer decides; a refund waits for nobody, so that is no answer. */
-    bool pending = a->result == GATEWAY_PENDING && f->payment_type == PAYMENT_TYPE_PAYMENT &&
-                   now_us - f->claimed_boot_us < PROCESSOR_PENDING_US;
+    struct undecided u = flight_undecided(f, now_us);
     struct deferral deferral = {
-        .pause_us = pending ? PROCESSOR_PENDING_PAUSE_US : pause_us(f, env, a->retry_after_us),
-        .no_answer = !pending && a->result != GATEWAY_NOT_SENT,
+        .no_answer = a->result != GATEWAY_NOT_SENT,
         .ask_only = a->ask_only,
+        .expires_at_us = TIME_NEVER,
     };
 
+    u.ask_only |= a->ask_only;
+    if (answer_waits(f, a)) {
+        flight_pending(&u, env, a, &deferral);
+        /* The pauses grow from their beginning when it has been asked about often enough. */
+        deferral.no_answer = u.pending_us >= UNDECIDED_PENDING_US;
+    }
+    deferral.pause_us = pause_us(f, env, &u, a->retry_after_us);
+    deferral.needs_decision = flight_needs_decision(p, f, u);
     (void)text_copy(deferral.note, sizeof deferral.note, a->note);
     flight_later(p, f, &deferral);
+    if (a->result == GATEWAY_NO_ANSWER && !a->unknown_key)
+        p->link.unanswered_boot_us = now_us;
     /* Nobody listens there: no new request is sent before the processing answers again. */
-    if (a->result == GATEWAY_NOT_SENT && now_us < f->send_before_boot_us && p->instance_known)
-        processor_away(p, env, a->note);
+    if (a->result == GATEWAY_NOT_SENT && now_us < f->send_before_boot_us && p->link.known)
+        link_away(p, env, a->note);
 }
 
-static void processor_instance(struct processor *p, const struct env *env,
-                               const struct gateway_answer *a)
+/* The answer about a payment that is new to these books. */
+static void flight_learned(struct processor *p, const struct env *env, struct flight *f,
+                           const struct gateway_answer *a)
 {
-    p->instance_asked = false;
-    if (a->result != GATEWAY_INSTANCE_IS) {
-        processor_away(p, env, a->note);
-        return;
+    static const enum learn_answer LEARNED[] = {[GATEWAY_SUCCESS] = LEARN_SUCCESS,
+                                                [GATEWAY_DECLINE] = LEARN_DECLINE,
+                                                [GATEWAY_ERROR] = LEARN_ERROR,
+                                                [GATEWAY_PENDING] = LEARN_PENDING};
+    struct undecided u = flight_undecided(f, clock_boot_us(env->clock));
+
+    f->deferral = (struct deferral){.expires_at_us = TIME_NEVER};
+    f->unknown_key = a->unknown_key;
+    if (!f->unknown_key) {
+        f->learned = LEARNED[a->result];
+        processor_fact(&f->fact, &f->payment_id, &f->money, a);
+        if (a->result == GATEWAY_PENDING)
+            flight_pending(&u, env, a, &f->deferral);
     }
-    if (p->instance_ever && strcmp(p->instance_id, a->instance_id) != 0 && p->undecided_count > 0) {
-        if (!p->instance_foreign)
-            log_event(env->log, LOG_ERROR, PROCESSOR_NAME,
-                      "another instance of the processing answers while payments are undecided",
-                      F_STR("instance", a->instance_id), F_STR("expected", p->instance_id));
-        p->instance_foreign = true;
-        (void)trouble_note(&p->calling, env, PROCESSOR_NAME, "calling the processing", ERR_FOREIGN,
-                           a->instance_id);
-        return;
-    }
-    (void)text_copy(p->instance_id, sizeof p->instance_id, a->instance_id);
-    p->instance_ever = p->instance_known = true;
-    p->instance_foreign = false;
-    (void)trouble_note(&p->calling, env, PROCESSOR_NAME, "calling the processing", ERR_OK, NULL);
+    flight_move(p, f, FLIGHT_LEARNED);
 }
 
-static void processor_answer(struct processor *p, const struct env *env,
-                             const struct gateway_answer *a)
+static void processor_answer(struct processor *p, const struct env *env, struct gateway_answer *a)
 {
     if (a->verb == GATEWAY_INSTANCE) {
-        processor_instance(p, env, a);
+        link_instance_answered(p, env, a);
+        return;
+    }
+    if (a->verb == GATEWAY_JOURNAL) {
+        link_page_answered(p, env, a);
         return;
     }
     if (a->result <= GATEWAY_NOT_SENT)
         metric_add(p->calls[a->result], 1);
+    if (a->verb == GATEWAY_VOID && decisions_answered(p, a))
+        return;
     struct flight *f = processor_flight_of(p, &a->payment_id);
     bool definite = a->result <= GATEWAY_ERROR;
     if (f == NULL ||
         (f->state != FLIGHT_CALLING && f->state != FLIGHT_CUT && f->state != FLIGHT_LATER))
         return; /* it is written down, or about to be */
-    if (definite)
-        flight_fact(p, f, a);
-    else if (f->state == FLIGHT_CALLING)
+    if (f->ask_first && (definite || answer_waits(f, a) || a->unknown_key)) {
+        flight_learned(p, env, f, a);
+    } else if (definite) {
+        processor_fact(&f->fact, &f->payment_id, &f->money, a);
+        flight_move(p, f, FLIGHT_FACT);
+    } else if (f->state == FLIGHT_CALLING) {
         flight_no_answer(p, env, f, a);
+    }
 }
 
 size_t processor_take(struct processor *p, const struct env *env)
@@ -229,7 +314,8 @@ size_t processor_take(struct processor *p, const struct env *env)
 
 void processor_cut(struct processor *p, const struct env *env)
 {
-    const struct deferral deferral = {.pause_us = 0, .no_answer = false, .note = "shut down"};
+    const struct deferral deferral = {
+        .pause_us = 0, .no_answer = false, .expires_at_us = TIME_NEVER, .note = "shut down"};
     int64_t cut = 0;
 
     for (size_t i = 0; i < PROCESSOR_FLIGHTS_MAX; i++) {
@@ -243,108 +329,4 @@ void processor_cut(struct processor *p, const struct env *env)
     if (cut > 0)
         log_event(env->log, LOG_INFO, PROCESSOR_NAME,
                   "calls cut off; the next process asks at once", F_NUM("calls", cut));
-}
-
-static size_t flights_in(struct processor *p, enum flight_state state)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < PROCESSOR_FLIGHTS_MAX; i++)
-        if (p->flights[i].state == state)
-            p->taken[count++] = &p->flights[i];
-    return count;
-}
-
-static void fact_settled(struct processor *p, const struct env *env, const struct fact *fact)
-{
-    char id[UUID_TEXT];
-
-    if (fact->verdict == SETTLE_DONE)
-        p->claim_boot_us = 0; /* what waited for it may be decided now */
-    if (fact->verdict != SETTLE_CONTRADICTS && fact->verdict != SETTLE_UNKNOWN)
-        return;
-    uuid_format(&fact->payment_id, id);
-    log_event(env->log, LOG_ERROR, PROCESSOR_NAME,
-              fact->verdict == SETTLE_CONTRADICTS
-                  ? "the processing contradicts what is recorded; the record stays"
-                  : "the processing answered about a payment that was never sent",
-              F_STR("payment_id", id), F_STR("answer", payment_status_text(fact->outcome)));
-}
-
-/* A batch that the store refuses for good is tried one by one, so that one answer does not hold up the others. The
- * answer itself is not lost: the processing gives it again. */
-static enum err settle_one_by_one(struct processor *p, const struct env *env, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct flight *f = p->taken[i];
-        enum err err = ledger_settle(p->ledger, &f->fact, 1);
-        if (err == ERR_OK) {
-            fact_settled(p, env, &f->fact);
-            flight_move(p, f, FLIGHT_FREE);
-        } else if (err_retriable(err)) {
-            return err;
-        } else {
-            char id[UUID_TEXT];
-            struct deferral deferral = {.pause_us = PROCESSOR_PAUSE_MAX_US, .no_answer = true};
-            uuid_format(&f->payment_id, id);
-            log_event(env->log, LOG_ERROR, PROCESSOR_NAME, "an answer cannot be recorded",
-                      F_STR("payment_id", id),
-                      F_STR("answer", payment_status_text(f->fact.outcome)),
-                      F_STR("error", err_text(err)), F_STR("why", ledger_why(p->ledger)));
-            (void)text_copy(deferral.note, sizeof deferral.note, "its answer cannot be recorded");
-            flight_later(p, f, &deferral);
-        }
-    }
-    return ERR_OK;
-}
-
-static enum err processor_settle(struct processor *p, const struct env *env)
-{
-    size_t count = flights_in(p, FLIGHT_FACT);
-
-    for (size_t i = 0; i < count; i++)
-        p->facts[i] = p->taken[i]->fact;
-    enum err err = ledger_settle(p->ledger, p->facts, count);
-    if (err != ERR_OK)
-        return err_retriable(err) || err == ERR_STOPPED ? err : settle_one_by_one(p, env, count);
-    for (size_t i = 0; i < count; i++) {
-        fact_settled(p, env, &p->facts[i]);
-        flight_move(p, p->taken[i], FLIGHT_FREE);
-    }
-    return ERR_OK;
-}
-
-static enum err processor_defer(struct processor *p, const struct env *env)
-{
-    size_t count = flights_in(p, FLIGHT_LATER);
-    int64_t now_us = clock_boot_us(env->clock);
-
-    for (size_t i = 0; i < count; i++)
-        p->deferrals[i] = p->taken[i]->deferral;
-    enum err err = ledger_defer(p->ledger, p->deferrals, count);
-    if (err != ERR_OK)
-        return err;
-    for (size_t i = 0; i < count; i++) {
-        struct flight *f = p->taken[i];
-        if (p->due_boot_us > now_us + f->deferral.pause_us)
-            p->due_boot_us = now_us + f->deferral.pause_us;
-        flight_move(p, f, f->cut ? FLIGHT_CUT : FLIGHT_FREE);
-    }
-    return ERR_OK;
-}
-
-void processor_write(struct processor *p, const struct env *env)
-{
-    enum err err = ERR_OK;
-
-    if (p->fact_count == 0 && p->later_count == 0)
-        return;
-    if (trouble_waits(&p->storing, env))
-        return;
-    if (p->fact_count > 0)
-        err = processor_settle(p, env);
-    if (err == ERR_OK && p->later_count > 0)
-        err = processor_defer(p, env);
-    (void)trouble_note(&p->storing, env, PROCESSOR_NAME, "recording answers", err,
-                       ledger_why(p->ledger));
 }

@@ -61,7 +61,7 @@ struct runner {
 
     struct runner_worker workers[RUNNER_WORKERS_MAX];
     size_t worker_count;
-    struct runner_worker *app, *processing; /* NULL: not part of this process */
+    struct runner_worker *app, *processor, *processing; /* NULL: not part of this process */
     struct runner_thread threads[RUNNER_THREADS_MAX];
     size_t thread_count;
     struct runner_thread *api_thread, *simulator_thread, *client_thread, *writer_thread,

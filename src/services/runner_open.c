@@ -2,6 +2,7 @@
 #include "services/runner_inside.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,8 +36,8 @@ int runner_complain(int code, const char *format, ...)
 
 static int no_start(const char *what, enum err err, const char *why)
 {
-    return runner_complain(err == ERR_INVALID ? RUNNER_USAGE : RUNNER_FAILED, "%s: %s%s%s", what,
-                           err_text(err), why[0] != '\0' ? ": " : "", why);
+    return runner_complain(err == ERR_INVALID ? RUNNER_USAGE : RUNNER_FAILED, "%s: %s", what,
+                           why[0] != '\0' ? why : err_text(err));
 }
 
 /* ---- listeners ---- */
@@ -82,6 +83,11 @@ static int open_ops(struct runner *r, struct http_server *server, const char *pr
     return listen_on(server, "OPS_LISTEN", address, runner_on_ops, r, r->ops_url);
 }
 
+static bool api_trusts(void *gate, const char *address)
+{
+    return gate_trusts(gate, address);
+}
+
 static int open_api(struct runner *r)
 {
     char why[RUNNER_WHY] = "";
@@ -107,6 +113,7 @@ static int open_api(struct runner *r)
         err = http_server_open(&r->api, r->env.clock);
     if (err != ERR_OK)
         return no_start("the API", err, "");
+    http_server_trust(r->api, api_trusts, r->gate);
     int code = listen_on(r->api, "SUBSCRIPTION_APP_LISTEN", r->config->subscription_app_listen,
                          runner_on_api, r, r->api_url);
     return code == RUNNER_DONE ? open_ops(r, r->api, r->config->ops_listen) : code;
@@ -145,6 +152,11 @@ static bool app_reply(void *ctx, const struct api_call *call, const struct http_
     return http_reply(call->server, call->token, response);
 }
 
+static bool app_awaited(const struct api_call *call)
+{
+    return http_awaited(call->server, call->token);
+}
+
 static enum err open_app(struct runner *r)
 {
     struct queue *queue = NULL;
@@ -152,6 +164,7 @@ static enum err open_app(struct runner *r)
     const struct subscription_app_settings settings = {
         .topic = r->config->topic,
         .store_courtesy_ms = r->config->store_courtesy_ms,
+        .awaited = app_awaited,
     };
     enum err err = open_queue(r, &queue);
 
@@ -194,9 +207,9 @@ static enum err open_saver(struct runner *r)
     return err;
 }
 
-static struct gateway_promises promises_of(const struct config *c)
+static struct promises promises_of(const struct config *c)
 {
-    struct gateway_promises p = {.ask = true, .voids = c->key_ttl != KEY_TTL_NONE};
+    struct promises p = {.ask = true, .voids = c->key_ttl != KEY_TTL_NONE};
 
     switch (c->key_ttl) {
     case KEY_TTL_SECONDS:
@@ -227,11 +240,11 @@ static enum err open_gateway(struct runner *r, struct gateway **out)
 
 static enum err open_processor(struct runner *r)
 {
-    struct runner_worker *w = NULL;
     struct ledger *ledger = NULL;
     struct gateway *gateway = NULL;
     const struct processor_settings settings = {
         .timeout_us = r->config->processing_timeout_ms * US_PER_MS,
+        .reconcile_us = r->config->reconcile_interval_s * US_PER_S,
         .limits = {.request_max_age_us = r->config->request_max_age_s * US_PER_S,
                    .refund_window_us = r->config->refund_window_days * US_PER_DAY},
     };
@@ -243,9 +256,10 @@ static enum err open_processor(struct runner *r)
     if (err == ERR_OK)
         err = open_gateway(r, &gateway);
     if (err == ERR_OK)
-        err = add_worker(r, &w);
+        err = add_worker(r, &r->processor);
     if (err == ERR_OK)
-        err = processor_open(&w->service, &settings, ledger, gateway, r->metrics, runner_wake(w));
+        err = processor_open(&r->processor->service, &settings, ledger, gateway, r->metrics,
+                             runner_wake(r->processor));
     if (err != ERR_OK) {
         gateway_close(gateway);
         ledger_close(ledger);
@@ -253,7 +267,7 @@ static enum err open_processor(struct runner *r)
     return err;
 }
 
-static enum err open_notifier(struct runner *r)
+static enum err open_notifier(struct runner *r, char *why, size_t why_cap)
 {
     char directory[RUNNER_PATH];
     struct runner_worker *w = NULL;
@@ -264,6 +278,8 @@ static enum err open_notifier(struct runner *r)
     (void)snprintf(directory, sizeof directory, "%s/mail", r->config->data_dir);
     if (err == ERR_OK)
         err = directory_mailer_open(&mailer, directory, r->config->mail_from);
+    if (err == ERR_IO)
+        (void)snprintf(why, why_cap, "%.400s: %s", directory, strerror(errno));
     if (err == ERR_OK)
         err = add_worker(r, &w);
     if (err == ERR_OK)
@@ -287,7 +303,7 @@ static enum err open_control(struct runner *r, char *why, size_t why_cap)
     if (err == ERR_OK)
         err = add_worker(r, &w);
     if (err == ERR_OK)
-        err = control_open(&w->service, ledger, queue, runner_wake(w));
+        err = control_open(&w->service, ledger, queue, r->processor->service, runner_wake(w));
     if (err != ERR_OK) {
         ledger_close(ledger);
         queue_close(queue);
@@ -349,8 +365,9 @@ static int open_store(struct runner *r)
                                  why, sizeof why);
 
     if (err != ERR_OK)
-        return runner_complain(RUNNER_FAILED, "%s: %s", r->config->data_dir,
-                               why[0] != '\0' ? why : err_text(err));
+        return runner_complain(
+            err == ERR_VERSION || err == ERR_INVALID ? RUNNER_USAGE : RUNNER_FAILED,
+            "DATA_DIR=%s: %s", r->config->data_dir, why[0] != '\0' ? why : err_text(err));
     err = local_queue_hub_open(&r->hub, embedded_writer(r->embedded), r->env.clock, r->env.random);
     if (err == ERR_OK)
         err = create_topics(r);
@@ -365,17 +382,18 @@ static int open_services(struct runner *r)
     const struct {
         const char *name;
         enum err (*open)(struct runner *);
-    } services[] = {{"subscription-app", open_app},
-                    {"saver", open_saver},
-                    {"processor", open_processor},
-                    {"notifier", open_notifier}};
+    } services[] = {
+        {"subscription-app", open_app}, {"saver", open_saver}, {"processor", open_processor}};
 
     for (size_t i = 0; i < sizeof services / sizeof services[0]; i++) {
         enum err err = services[i].open(r);
         if (err != ERR_OK)
             return no_start(services[i].name, err, "");
     }
-    enum err err = open_control(r, why, sizeof why);
+    enum err err = open_notifier(r, why, sizeof why);
+    if (err != ERR_OK)
+        return no_start("notifier", err, why);
+    err = open_control(r, why, sizeof why);
     if (err != ERR_OK)
         return no_start(CONTROL_SOCKET, err, why);
     ledger_watch(r->watcher, store_changed, r);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "services/heartbeat.h"
 #include "services/saver_inside.h"
 
 #define SAVER_READS_MAX 16 /* events taken in one step */
@@ -72,7 +73,17 @@ static void saver_look_now_and_then(struct saver *s, const struct env *env)
                        queue_why(s->queue));
 }
 
-/* The retention, in bites: the next one after a moment, so that a big one does not hold up the writer. */
+static bool saver_trim(struct saver *s, const struct env *env, const char *topic, int32_t partition,
+                       int64_t taken)
+{
+    bool more = false;
+    enum err err = queue_trim(s->queue, topic, partition, taken,
+                              clock_wall_us(env->clock) - s->retention_us, &more);
+    return err == ERR_OK && more;
+}
+
+/* The retention, in bites: the next one after a moment, so that a big one does not hold up the writer. Nobody
+ * of ours reads what was rejected: there all of it counts as taken. */
 static void saver_trim_now_and_then(struct saver *s, const struct env *env)
 {
     int64_t now_us = clock_boot_us(env->clock);
@@ -82,10 +93,10 @@ static void saver_trim_now_and_then(struct saver *s, const struct env *env)
         return;
     for (size_t i = 0; i < s->partition_count; i++) {
         const struct saver_partition *p = &s->partitions[i];
-        bool more = false;
-        if (p->started && queue_trim(s->queue, s->topic, p->partition, p->position.next,
-                                     clock_wall_us(env->clock) - s->retention_us, &more) == ERR_OK)
-            again |= more;
+        if (p->started)
+            again |= saver_trim(s, env, s->topic, p->partition, p->position.next);
+        if (p->started)
+            again |= saver_trim(s, env, s->rejected_topic, p->partition, INT64_MAX);
     }
     s->trim_boot_us = now_us + (again ? SERVICE_PAUSE_MIN_US : SAVER_TRIM_EVERY_US);
 }
@@ -156,8 +167,11 @@ static int64_t saver_step(struct service *service, const struct env *env)
 {
     struct saver *s = saver_of(service);
     int64_t next_us = saver_work(s, env);
+    const char *failing = saver_failing(s);
 
-    atomic_store(&s->unready, saver_failing(s));
+    atomic_store(&s->unready, failing);
+    if (failing == NULL && !atomic_load(&s->draining))
+        heartbeat(s->ledger, SAVER_NAME, env, &s->heartbeat_boot_us);
     return next_us;
 }
 

@@ -114,6 +114,29 @@ static enum err saver_publish_rejected(struct saver *s, const struct env *env, s
     return queue_publish(s->queue, &message, saver_confirmed, s, saver_token(s, item));
 }
 
+static void saver_note_rejected(struct saver *s, const struct saver_reject *r)
+{
+    if (s->untold++ > 0)
+        return;
+    s->untold_partition = r->record->partition;
+    s->untold_offset = r->record->offset;
+    s->untold_reject = r->reject;
+}
+
+void saver_tell_rejected(struct saver *s, const struct env *env)
+{
+    int64_t now_us = clock_boot_us(env->clock);
+
+    if (s->untold == 0 || now_us < s->tell_boot_us)
+        return;
+    log_event(
+        env->log, LOG_WARN, SAVER_NAME, "records rejected", F_NUM("records", (int64_t)s->untold),
+        F_NUM("partition", s->untold_partition), F_NUM("first_offset", s->untold_offset),
+        F_STR("first_error", reject_text(s->untold_reject)), F_STR("kept_in", s->rejected_topic));
+    s->untold = 0;
+    s->tell_boot_us = now_us + SAVER_TELL_US;
+}
+
 static void saver_take_confirms(struct saver *s, const struct env *env)
 {
     struct saver_confirm confirms[64];
@@ -133,6 +156,7 @@ static void saver_take_confirms(struct saver *s, const struct env *env)
                 r->state = REJECT_DURABLE;
                 s->durable++;
                 metric_add(s->rejected, 1);
+                saver_note_rejected(s, r);
                 (void)trouble_note(&s->rejecting, env, SAVER_NAME, "writing rejected records",
                                    ERR_OK, NULL);
             } else {
@@ -148,6 +172,7 @@ static bool saver_move_rejecting(struct saver *s, const struct env *env)
 {
     saver_take_confirms(s, env);
     if (s->durable == s->reject_count) {
+        saver_tell_rejected(s, env);
         s->phase = SAVER_APPENDING;
         return true;
     }

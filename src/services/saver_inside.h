@@ -10,6 +10,7 @@
 #define SAVER_NAME "saver"
 #define SAVER_CONFIRMS_MAX 1024       /* rejected records on their way to the queue */
 #define SAVER_LOOK_US SERVICE_IDLE_US /* positions are compared with the store's this often */
+#define SAVER_TELL_US (10 * US_PER_S) /* rejected records are logged no more often than this */
 #define SAVER_LOOK_ROUND 5            /* looks after which every partition was compared */
 
 struct saver_partition {
@@ -55,7 +56,7 @@ struct saver {
 
     struct saver_partition *partitions;
     size_t partition_count, partition_cap, look_next;
-    int64_t look_boot_us, trim_boot_us;
+    int64_t look_boot_us, trim_boot_us, heartbeat_boot_us;
 
     /* the batch in work; its memory is the arena's */
     enum saver_phase phase;
@@ -67,6 +68,13 @@ struct saver {
     struct saver_reject *rejects;
     size_t good_count, reject_count, durable, under_way;
     struct ledger_position to;
+
+    /* rejected records that the log has not told yet */
+    size_t untold;
+    int64_t untold_offset; /* of the first of them */
+    int32_t untold_partition;
+    enum reject untold_reject;
+    int64_t tell_boot_us; /* not before */
 
     struct trouble reading, looking, storing, rejecting;
     struct metric *stored, *repeated, *rejected, *lag;
@@ -86,6 +94,8 @@ enum err saver_look(struct saver *s, const struct env *env) MUST_CHECK;
 /* The batch. */
 enum err saver_batch_take(struct saver *s, const struct queue_batch *batch,
                           struct saver_partition *p) MUST_CHECK;
+/* Logs what was rejected since the last time, if its time has come. */
+void saver_tell_rejected(struct saver *s, const struct env *env);
 /* One move of its state machine; false: it waits for something. */
 bool saver_batch_move(struct saver *s, const struct env *env);
 

@@ -161,6 +161,7 @@ enum err saver_look(struct saver *s, const struct env *env)
     enum err err = ERR_OK;
     int64_t lag = 0;
 
+    saver_tell_rejected(s, env);
     for (size_t i = 0; i < count && err == ERR_OK; i++) {
         s->look_next = s->look_next + 1 < s->partition_count ? s->look_next + 1 : 0;
         struct saver_partition *p = &s->partitions[s->look_next];

@@ -175,6 +175,7 @@ enum err subscription_app_open(struct service **out,
     }
     a->service.ops = &APP_OPS;
     a->courtesy_ms = settings->store_courtesy_ms;
+    a->awaited = settings->awaited;
     a->views = views;
     a->queue = queue;
     a->reply = reply;

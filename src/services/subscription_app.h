@@ -10,8 +10,9 @@
 #include "queue/queue.h"
 #include "services/service.h"
 
-#define APP_CALLS_MAX 8192 /* calls inside, waiting ones included: more get 503 */
-#define APP_BATCH_MAX 512  /* new calls of one step */
+#define APP_CALLS_MAX 8192    /* calls inside, waiting ones included: more get 503 */
+#define APP_BATCH_MAX 512     /* new calls of one step */
+#define APP_USER_WAITS_MAX 16 /* waiting calls of one user: more get 429 */
 #define APP_QUEUE_CONFIRM_US                                                                       \
     (5 * US_PER_S)                        /* contract: 503 when the queue cannot confirm by then */
 #define APP_WAIT_LOOK_US (20 * US_PER_MS) /* waiting calls are looked at no more often than this */
@@ -19,6 +20,9 @@
 struct subscription_app_settings {
     const char *topic;
     int64_t store_courtesy_ms;
+    /* Does anybody still wait for the answer of this call? NULL: always. A call that nobody waits
+     * for is let go. */
+    bool (*awaited)(const struct api_call *call);
 };
 typedef bool app_reply_fn(void *ctx, const struct api_call *call,
                           const struct http_response *response);

@@ -73,9 +73,11 @@ void app_answer_invalid(struct app *a, struct api_call *call, const char *in, co
 {
     struct http_response response = {.status = 422, .content_type = PROBLEM_TYPE};
     const struct problem_field field = {in, name, value, allowed};
+    char detail[256];
 
+    (void)snprintf(detail, sizeof detail, "%s: allowed is %s", name, allowed);
     str_clear(&a->body);
-    problem_format(&a->body, 422, "the request is not acceptable", &field, 1);
+    problem_format(&a->body, 422, detail, &field, 1);
     app_answer_body(a, call, &response);
 }
 
@@ -210,7 +212,7 @@ void handle_listPayments(void *service, struct api_call *call)
     int64_t last = 0;
 
     /* One more than is shown tells whether there is a next page. */
-    size_t ask = limit < VIEWS_LIMIT_MAX ? limit + 1 : limit;
+    size_t ask = limit + 1;
     int64_t before = cursor->given ? cursor->number : INT64_MAX;
     if (app_store_waits(a) ||
         app_store_said(a, views_payments_of(a->views, &call->who.user_id, before, ask, &a->arena,
@@ -218,7 +220,7 @@ void handle_listPayments(void *service, struct api_call *call)
         app_answer_store_away(a, call);
         return;
     }
-    bool more = count > limit || (ask == limit && count == limit);
+    bool more = count > limit;
     if (count > limit)
         count = limit;
     collection_open(a);

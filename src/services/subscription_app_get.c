@@ -49,14 +49,42 @@ static void answer_payment(struct app *a, struct api_call *call, const struct pa
     app_answer_json(a, call, 200);
 }
 
+/* Those whose client left are let go; their answer reaches nobody. */
+static bool wait_drop(struct app *a, size_t i)
+{
+    struct app_wait *w = &a->waits[i];
+
+    if (a->awaited == NULL || a->awaited(w->call))
+        return false;
+    app_answer_status(a, w->call, 503);
+    *w = a->waits[--a->wait_count];
+    return true;
+}
+
+/* A walk of all that wait: they are few, or each is a connection that its owner pays for. */
+static bool user_may_wait(struct app *a, const struct uuid *user)
+{
+    size_t count = 0;
+
+    for (size_t i = a->wait_count; i-- > 0;)
+        if (uuid_equal(&a->waits[i].user_id, user) && !wait_drop(a, i))
+            count++;
+    return count < APP_USER_WAITS_MAX;
+}
+
 static void wait_add(struct app *a, struct api_call *call, const struct payment_view *p,
                      int64_t wait_s)
 {
     assert(a->wait_count < APP_CALLS_MAX); /* as many as calls inside */
+    if (!user_may_wait(a, &call->who.user_id)) {
+        app_answer_problem(a, call, 429, "too many requests of this user are waiting", 1, NULL);
+        return;
+    }
     struct app_wait *w = &a->waits[a->wait_count++];
 
     *w = (struct app_wait){
         .call = call,
+        .user_id = call->who.user_id,
         .payment_id = app_value(call, "payment_id")->id,
         .until_boot_us = call->arrived_boot_us + wait_s * US_PER_S,
         .action_url_hash = url_hash(p),
@@ -162,6 +190,8 @@ void app_look_at_waits(struct app *a)
         return;
     atomic_store(&a->changed, false);
     a->wait_looked_us = now_us;
+    for (size_t i = a->wait_count; i-- > 0;)
+        (void)wait_drop(a, i);
     for (size_t to = a->wait_count; to > 0;) {
         size_t from = to > VIEWS_BATCH_MAX ? to - VIEWS_BATCH_MAX : 0;
         look_at(a, from, to);

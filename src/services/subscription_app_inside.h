@@ -37,7 +37,7 @@ struct app_publish {
 /* A GET with ?wait=. */
 struct app_wait {
     struct api_call *call;
-    struct uuid payment_id;
+    struct uuid user_id, payment_id;
     int64_t until_boot_us;
     uint64_t action_url_hash; /* as first seen; 0: none */
     bool needs_decision;
@@ -50,6 +50,7 @@ struct app {
     struct views *views;
     struct queue *queue;
     app_reply_fn *reply;
+    bool (*awaited)(const struct api_call *call); /* NULL: always */
     void *reply_ctx;
     struct wake wake;
     struct inbox calls;    /* struct api_call *, from the HTTP loops */

@@ -63,6 +63,60 @@ static enum err fused_defer(struct ledger *l, const struct deferral *deferrals, 
     FUSED(l, "defer", ledger_defer(f->inner, deferrals, count));
 }
 
+static enum err fused_attempt(struct ledger *l, const struct uuid *payment_id, struct arena *arena,
+                              struct attempt **out)
+{
+    FUSED(l, "attempt", ledger_attempt(f->inner, payment_id, arena, out));
+}
+
+static enum err fused_decide(struct ledger *l, struct ledger_decision *decision)
+{
+    FUSED(l, "decide", ledger_decide(f->inner, decision));
+}
+
+static enum err fused_journal_position(struct ledger *l, const char *instance_id, int64_t *seq)
+{
+    return ledger_journal_position(fused_of(l)->inner, instance_id, seq);
+}
+
+static enum err fused_learn(struct ledger *l, const char *instance_id, int64_t from, bool hold,
+                            const struct journal_entry *entries, size_t count,
+                            struct ledger_learned *out)
+{
+    FUSED(l, "learn", ledger_learn(f->inner, instance_id, from, hold, entries, count, out));
+}
+
+static enum err fused_learned_all(struct ledger *l)
+{
+    FUSED(l, "learned_all", ledger_learned_all(f->inner));
+}
+
+static enum err fused_asked(struct ledger *l, const char *instance_id,
+                            const struct journal_entry *entry, struct ledger_learned *out)
+{
+    FUSED(l, "asked", ledger_asked(f->inner, instance_id, entry, out));
+}
+
+static enum err fused_asked_unknown(struct ledger *l, const struct uuid *payment_id)
+{
+    FUSED(l, "asked_unknown", ledger_asked_unknown(f->inner, payment_id));
+}
+
+static enum err fused_instance(struct ledger *l, char out[LEDGER_INSTANCE_MAX + 1])
+{
+    return ledger_instance(fused_of(l)->inner, out);
+}
+
+static enum err fused_mark_restored(struct ledger *l, int64_t *marked)
+{
+    FUSED(l, "mark_restored", ledger_mark_restored(f->inner, marked));
+}
+
+static enum err fused_heartbeat(struct ledger *l, const char *service)
+{
+    FUSED(l, "heartbeat", ledger_heartbeat(f->inner, service));
+}
+
 static enum err fused_untold(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,
                              struct telling **out, size_t *count)
 {
@@ -106,6 +160,16 @@ static const struct ledger_ops FUSED_OPS = {
     .rewind = fused_rewind,
     .claim = fused_claim,
     .due = fused_due,
+    .attempt = fused_attempt,
+    .decide = fused_decide,
+    .journal_position = fused_journal_position,
+    .learn = fused_learn,
+    .learned_all = fused_learned_all,
+    .asked = fused_asked,
+    .asked_unknown = fused_asked_unknown,
+    .instance = fused_instance,
+    .mark_restored = fused_mark_restored,
+    .heartbeat = fused_heartbeat,
     .settle = fused_settle,
     .defer = fused_defer,
     .untold = fused_untold,

@@ -63,7 +63,9 @@ struct sim_execution {
     int64_t seq; /* in the journal */
     struct uuid key;
     char body[SIM_CHARGE_BODY_MAX];
-    const char *result; /* "success", "decline", "error" */
+    const char *result; /* "success", "decline", "error", "pending" */
+    bool voided;
+    int64_t expires_at_us; /* pending; wall time */
     char transaction_id[32];
     /* from the body, for the journal */
     char payment_id[UUID_TEXT], user_id[UUID_TEXT], refund_of[UUID_TEXT];
@@ -72,7 +74,7 @@ struct sim_execution {
 };
 struct sim_processing {
     struct simulator_rules rules;
-    struct sim_execution *executions; /* the journal, in order */
+    struct sim_execution *executions; /* the journal, in order; the last line of a key counts */
     size_t count;
     int64_t calls, other_bodies; /* other_bodies: one key with two bodies, always wrong */
 };

@@ -9,9 +9,13 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/times.h"
 #include "sim/inside.h"
 
 #define SIM_ANSWERS_MAX GATEWAY_IN_FLIGHT_MAX
+#define SIM_PAGE_LINES 20 /* so that a reading takes several */
+#define SIM_PAGE_BYTES (SIM_PAGE_LINES * 2 * SIM_CHARGE_BODY_MAX)
+#define SIM_PENDING_US (300 * US_PER_S) /* a payer's page is good this long; some never come */
 
 struct sim_gateway {
     struct gateway gateway;
@@ -36,8 +40,10 @@ struct net_call {
 
 static void call_drop(struct net_call *c)
 {
-    if (--c->holders == 0)
-        free(c);
+    if (--c->holders > 0)
+        return;
+    journal_page_free(c->answer.page);
+    free(c);
 }
 
 static void call_later(struct world *w, struct net_call *c, int64_t after_us,
@@ -83,7 +89,11 @@ static void answer_arrives(struct world *w, void *what)
 {
     (void)w;
     struct net_call *c = what;
-    call_finish(c, &c->answer);
+    if (c->owner) {
+        struct gateway_answer answer = c->answer;
+        c->answer.page = NULL; /* it goes with the answer */
+        call_finish(c, &answer);
+    }
     call_drop(c);
 }
 
@@ -91,10 +101,25 @@ static void answer_arrives(struct world *w, void *what)
 
 static struct sim_execution *execution_of(struct sim_processing *p, const struct uuid *key)
 {
-    for (size_t i = 0; i < p->count; i++)
-        if (uuid_equal(&p->executions[i].key, key))
-            return &p->executions[i];
+    for (size_t i = p->count; i > 0; i--)
+        if (uuid_equal(&p->executions[i - 1].key, key))
+            return &p->executions[i - 1];
     return NULL;
+}
+
+/* A new line; `like`: of a key that was pending. */
+static struct sim_execution *execution_add(struct sim_processing *p,
+                                           const struct sim_execution *like)
+{
+    assert(p->count < SIM_CALLS_MAX);
+    struct sim_execution *e = &p->executions[p->count];
+    if (like)
+        *e = *like;
+    else
+        memset(e, 0, sizeof *e);
+    e->seq = (int64_t)++p->count;
+    snprintf(e->transaction_id, sizeof e->transaction_id, "sim-%zu", p->count);
+    return e;
 }
 
 /* A refund gives back a charge that it knows, and no more than what is left of it. */
@@ -135,6 +160,29 @@ static void execution_read(struct sim_execution *e, const char *body, size_t len
     json_free(doc);
 }
 
+/* ---- the payer ---- */
+
+static void payer_decides(struct world *w, void *what)
+{
+    const struct uuid *key = what;
+    struct sim_execution *e = execution_of(&w->processing, key);
+    if (e && !strcmp(e->result, "pending")) {
+        e = execution_add(&w->processing, e);
+        e->result = world_chance(w, 0.7) ? "success" : "decline";
+        world_tell(w, "the payer of %s: %s", e->payment_id, e->result);
+    }
+    free(what);
+}
+
+static void payer_comes(struct world *w, struct sim_execution *e)
+{
+    struct uuid *key = malloc(sizeof *key);
+    assert(key);
+    *key = e->key;
+    e->expires_at_us = clock_wall_us(&w->clock) + SIM_PENDING_US;
+    world_later(w, world_between(w, US_PER_S, 2 * SIM_PENDING_US), payer_decides, key);
+}
+
 static struct sim_execution *execute(struct world *w, const struct net_call *c)
 {
     struct sim_processing *p = &w->processing;
@@ -144,19 +192,77 @@ static struct sim_execution *execute(struct world *w, const struct net_call *c)
             p->other_bodies++;
         return e;
     }
-    assert(p->count < SIM_CALLS_MAX);
-    e = &p->executions[p->count];
-    memset(e, 0, sizeof *e);
+    e = execution_add(p, NULL);
     e->key = c->call.payment_id;
     execution_read(e, c->body, c->call.body_len);
-    static const char *const RESULTS[] = {"success", "decline", "error", "error"};
+    bool refund = !strcmp(e->payment_type, "refund");
+    static const char *const RESULTS[] = {"success", "decline", "error", "pending"};
     e->result = RESULTS[simulator_outcome_of(&p->rules, &e->key)];
-    if (!strcmp(e->payment_type, "refund") && !refund_possible(p, e))
+    if (refund && (!strcmp(e->result, "pending") || !refund_possible(p, e)))
         e->result = "error";
-    e->seq = (int64_t)++p->count;
-    snprintf(e->transaction_id, sizeof e->transaction_id, "sim-%zu", p->count);
     world_tell(w, "processing executes %s %s: %s", e->payment_type, e->payment_id, e->result);
+    if (!strcmp(e->result, "pending"))
+        payer_comes(w, e);
     return e;
+}
+
+/* Of a key that was never executed, or waits for its payer; else its answer stays. */
+static struct sim_execution *execution_void(struct world *w, const struct net_call *c)
+{
+    struct sim_processing *p = &w->processing;
+    struct sim_execution *e = execution_of(p, &c->call.payment_id);
+    if (e && strcmp(e->result, "pending") != 0)
+        return e;
+    e = execution_add(p, e);
+    e->key = c->call.payment_id;
+    execution_read(e, c->body, c->call.body_len);
+    e->result = "error";
+    e->voided = true;
+    world_tell(w, "processing voids %s %s", e->payment_type, e->payment_id);
+    return e;
+}
+
+static void answer_put(struct str *out, const struct sim_execution *e)
+{
+    json_open(out, '{');
+    json_put_text(out, "result", e->result);
+    json_put_text(out, "payment_id", e->payment_id);
+    json_put_i64(out, "amount", e->amount_minor);
+    json_put_text(out, "currency", e->currency);
+    json_put_text(out, "transaction_id", e->transaction_id);
+    if (e->voided)
+        json_put_text(out, "reason", "voided");
+    if (!strcmp(e->result, "pending")) {
+        char expires_at[TIME_TEXT];
+        time_format(e->expires_at_us, expires_at);
+        json_put_text(out, "action_url", "http://processing.invalid/pay");
+        json_put_text(out, "expires_at", expires_at);
+    }
+    json_close(out, '}');
+}
+
+static void page_make(struct net_call *c, const struct sim_processing *p)
+{
+    struct str body;
+    str_init(&body, SIM_PAGE_BYTES);
+    for (size_t i = (size_t)c->call.after_seq, n = 0; i < p->count && n < SIM_PAGE_LINES;
+         i++, n++) {
+        const struct sim_execution *e = &p->executions[i];
+        json_open(&body, '{');
+        json_put_i64(&body, "seq", e->seq);
+        json_put_text(&body, "key", e->payment_id);
+        json_name(&body, "request");
+        json_add_raw(&body, e->body);
+        json_name(&body, "answer");
+        answer_put(&body, e);
+        json_close(&body, '}');
+        str_add(&body, "\n");
+    }
+    assert(!body.failed);
+    journal_page_free(c->answer.page); /* of the same request, on its first way */
+    processing_read_answer(&c->call, 200, body.data, body.len, &c->answer);
+    assert(c->answer.result == GATEWAY_JOURNAL_IS); /* what is in the journal can be read */
+    str_release(&body);
 }
 
 /* The bytes of the answer, read by the shipped reader. */
@@ -164,15 +270,8 @@ static void answer_make(struct net_call *c, const struct sim_execution *e)
 {
     struct str body;
     str_init(&body, 4096);
-    if (e) {
-        json_open(&body, '{');
-        json_put_text(&body, "result", e->result);
-        json_put_text(&body, "payment_id", e->payment_id);
-        json_put_i64(&body, "amount", e->amount_minor);
-        json_put_text(&body, "currency", e->currency);
-        json_put_text(&body, "transaction_id", e->transaction_id);
-        json_close(&body, '}');
-    }
+    if (e)
+        answer_put(&body, e);
     processing_read_answer(&c->call, e ? 200 : 404, body.data, body.len, &c->answer);
     str_release(&body);
 }
@@ -186,9 +285,12 @@ static void request_arrives(struct world *w, void *what)
         c->answer =
             (struct gateway_answer){.verb = GATEWAY_INSTANCE, .result = GATEWAY_INSTANCE_IS};
         snprintf(c->answer.instance_id, sizeof c->answer.instance_id, "simulated");
+    } else if (c->call.verb == GATEWAY_JOURNAL) {
+        page_make(c, &w->processing);
     } else {
-        e = c->call.verb == GATEWAY_SEND ? execute(w, c)
-                                         : execution_of(&w->processing, &c->call.payment_id);
+        e = c->call.verb == GATEWAY_SEND   ? execute(w, c)
+            : c->call.verb == GATEWAY_VOID ? execution_void(w, c)
+                                           : execution_of(&w->processing, &c->call.payment_id);
         answer_make(c, e);
     }
     if (!world_chance(w, w->settings.lose))
@@ -257,10 +359,10 @@ static size_t sim_in_flight(const struct gateway *gateway)
     return ((const struct sim_gateway *)gateway)->in_flight;
 }
 
-static struct gateway_promises sim_promises(const struct gateway *gateway)
+static struct promises sim_promises(const struct gateway *gateway)
 {
     (void)gateway;
-    return (struct gateway_promises){.key_ttl_us = US_PER_DAY, .ask = true, .voids = true};
+    return (struct promises){.key_ttl_us = US_PER_DAY, .ask = true, .voids = true};
 }
 
 static charge_encode_fn *sim_encode(const struct gateway *gateway)
@@ -285,6 +387,8 @@ static void sim_close(struct gateway *gateway)
         c->owner = NULL;
         call_drop(c);
     }
+    for (size_t i = 0; i < g->answer_count; i++)
+        journal_page_free(g->answers[i].page);
     free(g);
 }
 

@@ -193,14 +193,23 @@ struct undecided book_undecided(const struct proof *p, unsigned key)
 void book_page(struct proof *p, unsigned key)
 {
     struct proof_book *b = &p->s.book[key];
-    unsigned keys[PROOF_KEYS_MAX];
     if (!book_is(b, PROCESSING_IN_PROCESSING))
         return;
     if (!b->pending)
-        b->pending_age = p->s.key[key].record_age; /* expires_at is the processing's */
+        b->pending_age = p->s.key[key].record_age > 0; /* expires_at is the processing's */
     b->pending = 1;
+}
+
+/* Rule 8, "at once": by a processor that has read the journal. The saver may be reading again what was sent. */
+static bool page_duplicates(struct proof *p, unsigned key)
+{
+    unsigned keys[PROOF_KEYS_MAX];
+    if (!p->s.book[key].pending)
+        return false;
     size_t count = waiting_list(p, key, keys);
-    waiting_duplicate(p, keys, waiting_of_page(p, key, keys, count));
+    count = waiting_of_page(p, key, keys, count);
+    waiting_duplicate(p, keys, count);
+    return count > 0;
 }
 
 /* A definite answer to a payment in flight. */
@@ -237,9 +246,6 @@ bool step_save(struct proof *p)
     p->s.book[k].seq = seq + 1;
     book_move(p, k, PROCESSING_NEW, PAYMENT_UNKNOWN);
     p->s.book[k].ask_first = k < p->s.asked_below;
-    int in_flight = book_in_flight(p);
-    if (in_flight >= 0 && p->s.book[in_flight].pending)
-        book_page(p, (unsigned)in_flight);
     return true;
 }
 
@@ -282,8 +288,7 @@ static struct decide_account account_of(const struct proof *p)
     return a;
 }
 
-static void claim_send(struct proof *p, struct proof_processor *who, unsigned key,
-                       const struct verdict *v)
+static void claim_send(struct proof *p, unsigned key, const struct verdict *v)
 {
     struct proof_key *k = &p->s.key[key];
     int target = key_of(&v->refund_of);
@@ -296,8 +301,7 @@ static void claim_send(struct proof *p, struct proof_processor *who, unsigned ke
         p->broken = "I8: another amount than was paid";
     book_move(p, key, PROCESSING_IN_PROCESSING, PAYMENT_UNKNOWN);
     p->s.book[key].refund_of = k->refund_of = (unsigned)(target + 1) & 7u;
-    who->held = (uint8_t)((key + 1) & 7u);
-    who->held_age = 0;
+    k->fresh = undecided_may_send(0, &p->world->promises, true);
 }
 
 /* Rule 1: what a request stands behind was decided, and stands behind nothing itself. */
@@ -309,13 +313,13 @@ static void claim_duplicate(struct proof *p, unsigned key, const struct verdict 
     book_move(p, key, PROCESSING_DUPLICATED, PAYMENT_UNKNOWN);
 }
 
-static void claim_write(struct proof *p, struct proof_processor *who, const unsigned *keys,
-                        const struct verdict *verdicts, size_t count)
+static void claim_write(struct proof *p, const unsigned *keys, const struct verdict *verdicts,
+                        size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         switch (verdicts[i].kind) {
         case VERDICT_SEND:
-            claim_send(p, who, keys[i], &verdicts[i]);
+            claim_send(p, keys[i], &verdicts[i]);
             break;
         case VERDICT_DUPLICATE:
             claim_duplicate(p, keys[i], &verdicts[i]);
@@ -333,14 +337,16 @@ static void claim_write(struct proof *p, struct proof_processor *who, const unsi
     }
 }
 
-bool step_claim(struct proof *p, struct proof_processor *who)
+bool step_claim(struct proof *p)
 {
     struct decide_request requests[PROOF_KEYS_MAX];
     struct verdict verdicts[PROOF_KEYS_MAX];
     unsigned keys[PROOF_KEYS_MAX], k, seq = 0;
     size_t count = 0;
-    if (!who->ready || who->held || book_in_flight(p) >= 0)
+    if (!p->s.ready || book_in_flight(p) >= 0)
         return false;
+    if (p->s.position < p->s.asked_below)
+        return false; /* books without a journal: first the saver takes again what they have lost */
     while (book_next_new(p, seq, &k)) {
         int64_t asked_us = ago_us(p, p->s.key[k].age);
         if (p->s.book[k].ask_first)
@@ -362,8 +368,41 @@ bool step_claim(struct proof *p, struct proof_processor *who)
         return false;
     struct decide_account account = account_of(p);
     decide_claim(&account, &p->limits, requests, count, verdicts);
-    claim_write(p, who, keys, verdicts, count);
+    claim_write(p, keys, verdicts, count);
     return true;
+}
+
+/* ---- the payment in flight ---- */
+
+/* The next question about it; any processor may ask at any time. */
+bool step_next(struct proof *p)
+{
+    int k = book_in_flight(p);
+    if (k < 0 || !p->s.ready)
+        return false;
+    if (page_duplicates(p, (unsigned)k))
+        return true;
+    struct proof_key *key = &p->s.key[k];
+    struct undecided u = book_undecided(p, (unsigned)k);
+    switch (undecided_next(&u, &p->world->promises).move) {
+    case UNDECIDED_SEND:
+        key->fresh = 1;
+        return true;
+    case UNDECIDED_ASK:
+        if (key->record == RECORD_NONE)
+            return false; /* 404 is no answer */
+        if (key->record == RECORD_PENDING)
+            book_page(p, (unsigned)k);
+        else
+            book_settle(p, (unsigned)k, (enum proof_record)key->record, false);
+        return true;
+    case UNDECIDED_VOID:
+        key->voiding = 1;
+        return true;
+    case UNDECIDED_REST:
+        break;
+    }
+    return false;
 }
 
 /* ---- a person ---- */
@@ -373,17 +412,14 @@ static bool evidence_true(const struct proof *p, unsigned key, bool accepted)
 {
     const struct proof_key *k = &p->s.key[key];
     bool waits = k->record == RECORD_PENDING && k->record_age == 0;
-    bool under_way = k->fresh + k->late > 0;
-    for (int i = 0; i < PROOF_PROCESSORS; i++)
-        under_way |= p->s.processor[i].held == key + 1;
-    return accepted ? k->succeeded : !k->succeeded && !waits && !under_way;
+    return accepted ? k->succeeded : !k->succeeded && !waits && !k->fresh && !k->late;
 }
 
 bool step_person(struct proof *p, unsigned key, bool accepted)
 {
     struct proof_book *b = &p->s.book[key];
-    if (!book_is(b, PROCESSING_IN_PROCESSING))
-        return false;
+    if (!book_is(b, PROCESSING_IN_PROCESSING) || !p->s.ready)
+        return false; /* what waits would become its duplicates: not before the journal is read */
     struct undecided u = book_undecided(p, key);
     struct decision d = {
         .processing_status = PROCESSING_IN_PROCESSING,

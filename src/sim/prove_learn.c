@@ -1,9 +1,9 @@
 /* What the journal, and questions about payments that are new, tell the books (rule 11, billing/learn.h). */
 #include "sim/prove_inside.h"
 
-static struct learn_payment payment_of(const struct proof *p, unsigned key)
+static struct learn_payment payment_of(const struct proof *p, const struct proof_book *b,
+                                       unsigned key)
 {
-    const struct proof_book *b = &p->s.book[key];
     int in_flight = book_in_flight(p);
     return (struct learn_payment){
         .known = b->status != 0,
@@ -43,7 +43,7 @@ static void learn_alarm(struct proof *p, unsigned key)
 static struct learn_step learn_apply(struct proof *p, unsigned key, bool hold)
 {
     enum proof_record record = (enum proof_record)p->s.key[key].record;
-    struct learn_payment payment = payment_of(p, key);
+    struct learn_payment payment = payment_of(p, &p->s.book[key], key);
     struct learn_step step = learn_line(&payment, record_answer(record));
     if (step.make)
         learn_make(p, key);
@@ -90,7 +90,7 @@ static bool shows_rewound(const struct proof *p)
 {
     unsigned k, line = 0;
     while (next_line(p, line, &k)) {
-        struct learn_payment payment = payment_of(p, k);
+        struct learn_payment payment = payment_of(p, &p->s.book[k], k);
         struct learn_step step =
             learn_line(&payment, record_answer((enum proof_record)p->s.key[k].record));
         if (learn_rewound(&step))
@@ -111,16 +111,16 @@ static void learn_older(struct proof *p, unsigned latest_seq)
     }
 }
 
-bool step_read(struct proof *p, struct proof_processor *who)
+/* At start, after the store was away, and then every ten minutes. */
+bool step_read(struct proof *p)
 {
-    if (who->ready)
-        return false;
     if (!p->world->journal) {
-        who->ready = 1;
+        p->s.ready = 1;
         return true;
     }
     bool rewound = shows_rewound(p);
     unsigned k, line = 0, latest_seq = 0;
+    int in_flight = book_in_flight(p);
     while (next_line(p, line, &k)) {
         line = p->s.key[k].line;
         struct learn_step step = learn_apply(p, k, rewound);
@@ -131,28 +131,31 @@ bool step_read(struct proof *p, struct proof_processor *who)
     for (k = 0; k < p->s.count; k++)
         p->s.book[k].unread = 0;
     learn_older(p, latest_seq);
-    who->ready = !rewound; /* else it waits and reads again */
+    if (rewound && in_flight >= 0 && in_flight == book_in_flight(p))
+        p->s.book[in_flight].ask_only = 1; /* another one was sent after it: a person had decided */
+    p->s.ready = !rewound;                 /* else it waits and reads again */
     return true;
 }
 
-/* An answer that was on its way reaches a processor. About a payment that is new to the books it shows that they
- * were rewound: the processor reads the journal before it does anything else. */
-bool step_answer(struct proof *p, unsigned key)
+/* An answer reaches a processor. About a payment that is new to the books it shows that they were rewound: the
+ * processor reads the journal before it does anything else. */
+void book_answer(struct proof *p, unsigned key)
 {
-    struct proof_processor *who = NULL;
-    for (int i = 0; i < PROOF_PROCESSORS; i++)
-        if (p->s.processor[i].ready)
-            who = &p->s.processor[i];
-    if (who == NULL || !p->s.key[key].answered)
-        return false;
-    p->s.key[key].answered = 0;
-    struct learn_payment payment = payment_of(p, key);
+    struct learn_payment payment = payment_of(p, &p->s.book[key], key);
     struct learn_step step =
         learn_line(&payment, record_answer((enum proof_record)p->s.key[key].record));
     if (learn_rewound(&step))
-        who->ready = 0;
+        p->s.ready = 0;
     else
         (void)learn_apply(p, key, false);
+}
+
+bool step_answer(struct proof *p, unsigned key)
+{
+    if (!p->s.ready || !p->s.key[key].answered)
+        return false;
+    p->s.key[key].answered = 0;
+    book_answer(p, key);
     return true;
 }
 
@@ -169,4 +172,12 @@ bool book_ask_first(struct proof *p, unsigned key)
     if (step.move == LEARN_RECORD || step.move == LEARN_ADOPT)
         learn_older(p, p->s.book[key].seq);
     return true;
+}
+
+bool book_knows(const struct proof *p, const struct proof_book *b, unsigned key)
+{
+    enum proof_record record = (enum proof_record)p->s.key[key].record;
+    struct learn_payment payment = payment_of(p, b, key);
+    return record_definite(record) &&
+           learn_line(&payment, record_answer(record)).move == LEARN_NOTHING;
 }

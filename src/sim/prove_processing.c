@@ -75,48 +75,48 @@ static bool execute(struct proof *p, unsigned key, unsigned outcome)
     return true;
 }
 
-static void answer_under_way(struct proof *p, unsigned key)
+static bool answer_comes(struct proof *p, unsigned key, bool late)
 {
-    if (p->s.key[key].record == RECORD_PENDING)
-        book_page(p, key); /* only paces; an old one changes nothing */
+    bool definite = record_definite((enum proof_record)p->s.key[key].record);
+    if (late)
+        p->s.key[key].answered = definite && p->bound->late_answers;
+    else if (!p->s.ready)
+        return false;
+    else if (definite)
+        book_answer(p, key);
     else
-        p->s.key[key].answered = 1;
+        book_page(p, key); /* an old one changes nothing */
+    return true;
 }
 
+/* Any number of copies is under way, so that one arrives does not mean that no other will; where no key is remembered
+ * there is one copy. */
 bool step_arrives(struct proof *p, unsigned key, unsigned variant)
 {
     struct proof_key *k = &p->s.key[key];
     unsigned outcome = variant / ARRIVES_OUT;
-    if ((variant & ARRIVES_LATE) ? k->late == 0 : k->fresh == 0)
+    if ((variant & ARRIVES_LATE) ? !k->late : !k->fresh)
         return false;
-    if ((variant & ARRIVES_LOST) && p->s.losses == 0)
+    if (p->world->promises.key_ttl_us == 0)
+        k->late = k->fresh = 0;
+    if (!remembered(p, k)) {
+        if (!execute(p, key, outcome))
+            return false;
+    } else if (outcome != 0) {
         return false;
-    if (variant & ARRIVES_LATE)
-        k->late = (k->late - 1u) & 3u;
-    else
-        k->fresh = (k->fresh - 1u) & 3u;
-    if (remembered(p, k) ? outcome != 0 : !execute(p, key, outcome))
-        return false;
-    if (variant & ARRIVES_LOST)
-        p->s.losses--;
-    else
-        answer_under_way(p, key);
-    return true;
+    }
+    return answer_comes(p, key, variant & ARRIVES_LATE_ANSWER);
 }
 
-bool step_void_arrives(struct proof *p, unsigned key, bool lost)
+bool step_void_arrives(struct proof *p, unsigned key, bool late_answer)
 {
     struct proof_key *k = &p->s.key[key];
-    if (!k->voiding || (lost && p->s.losses == 0))
+    if (!k->voiding)
         return false;
-    k->voiding = 0;
     if (!record_definite((enum proof_record)k->record))
         record_set(p, key, RECORD_VOIDED);
-    if (lost)
-        p->s.losses--;
-    else
-        k->answered = 1;
-    return true;
+    k->voiding = 0;
+    return answer_comes(p, key, late_answer);
 }
 
 bool step_payer(struct proof *p, unsigned key, bool pays)
@@ -127,31 +127,36 @@ bool step_payer(struct proof *p, unsigned key, bool pays)
     return true;
 }
 
-/* A copy of a request is lost, refused, or delivered twice. */
-bool step_wire(struct proof *p, unsigned key, bool late, enum proof_kind kind)
+/* Copies, an answer, or a void are lost; with a processor that is killed, or alone. */
+bool step_lost(struct proof *p, unsigned key, enum proof_lost what)
 {
     struct proof_key *k = &p->s.key[key];
-    if (late ? k->late == 0 : k->fresh == 0)
-        return false;
-    if (kind == STEP_REPEATED) {
-        if (p->s.repeats == 0 || k->fresh + k->late >= PROOF_COPIES_MAX)
-            return false;
-        p->s.repeats--;
-        if (late)
-            k->late = (k->late + 1u) & 3u;
-        else
-            k->fresh = (k->fresh + 1u) & 3u;
-        return true;
+    struct proof_key before = *k;
+    switch (what) {
+    case LOST_FRESH:
+        k->fresh = 0;
+        return before.fresh;
+    case LOST_LATE:
+        k->late = 0;
+        return before.late;
+    case LOST_ANSWER:
+        k->answered = 0;
+        return before.answered;
+    case LOST_VOID:
+        k->voiding = 0;
+        return before.voiding;
+    case LOST_COUNT:
+        break;
     }
-    if (p->s.losses == 0)
+    return false;
+}
+
+bool step_refused(struct proof *p, unsigned key)
+{
+    if ((!p->s.key[key].fresh && !p->s.key[key].late) ||
+        !book_is(&p->s.book[key], PROCESSING_IN_PROCESSING))
         return false;
-    p->s.losses--;
-    if (late)
-        k->late = (k->late - 1u) & 3u;
-    else
-        k->fresh = (k->fresh - 1u) & 3u;
-    if (kind == STEP_REFUSED && book_is(&p->s.book[key], PROCESSING_IN_PROCESSING))
-        p->s.book[key].ask_only = 1;
+    p->s.book[key].ask_only = 1;
     return true;
 }
 
@@ -165,7 +170,7 @@ static void book_ages(struct proof_book *b)
     if (b->status == (unsigned)PROCESSING_IN_PROCESSING + 1)
         b->sent_age = older(b->sent_age) & 3u;
     if (b->pending)
-        b->pending_age = older(b->pending_age) & 3u;
+        b->pending_age = 1;
     if (b->period)
         b->start_age = older(b->start_age) & 3u;
     if (b->ended)
@@ -186,8 +191,5 @@ bool step_clock(struct proof *p)
         k->late = k->fresh;
         k->fresh = 0;
     }
-    for (int i = 0; i < PROOF_PROCESSORS; i++)
-        if (p->s.processor[i].held)
-            p->s.processor[i].held_age = older(p->s.processor[i].held_age) & 3u;
     return true;
 }

@@ -60,6 +60,7 @@ static enum err journal_read(void *ctx, enum err (*each)(void *, const struct jo
                                     .subscription_type = e->subscription_type,
                                     .refund_of = e->refund_of[0] ? e->refund_of : NULL,
                                     .result = e->result,
+                                    .reason = e->voided ? "voided" : NULL,
                                     .transaction_id = e->transaction_id,
                                     .currency = e->currency,
                                     .amount_minor = e->amount_minor};

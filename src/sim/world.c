@@ -44,9 +44,10 @@ static enum err world_open(struct world *w)
     w->clock = (struct clock){world_wall, world_boot};
     w->log = (struct log){.fd = w->settings.trace ? 1 : -1, .level = LOG_DEBUG, .clock = &w->clock};
     w->env = (struct env){&w->clock, &w->random.random, &w->log};
-    w->processing.rules = (struct simulator_rules){.success = 0.7,
+    w->processing.rules = (struct simulator_rules){.success = 0.5,
                                                    .decline = 0.2,
                                                    .error = 0.1,
+                                                   .pending = 0.2,
                                                    .seed = w->settings.seed,
                                                    .key_ttl_us = TIME_NEVER};
     w->events = calloc(SIM_EVENTS_MAX, sizeof *w->events);

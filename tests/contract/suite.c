@@ -257,7 +257,7 @@ struct ledger_claim claim_default(void)
         .users_max = 100,
         .lease_us = LEASE_US,
         .encode = charge_encode_json,
-        .instance_id = "instance-1",
+        .instance_id = INSTANCE,
     };
 }
 
@@ -297,6 +297,37 @@ size_t due_count(struct store *s)
     return count;
 }
 
+struct attempt due_is(struct store *s, int payment_n)
+{
+    struct attempt *out = NULL;
+    size_t count = 0;
+    struct uuid id = payment(payment_n);
+    assert_int_equal(ledger_due(s->ledger, 100, LEASE_US, &s->arena, &out, &count), ERR_OK);
+    assert_int_equal(count, 1);
+    assert_true(uuid_equal(&out[0].payment_id, &id));
+    return out[0];
+}
+
+struct deferral deferral_of(int payment_n, int64_t pause_us)
+{
+    return (struct deferral){
+        .payment_id = payment(payment_n), .pause_us = pause_us, .expires_at_us = TIME_NEVER};
+}
+
+struct deferral page_of(int payment_n, int64_t pause_us)
+{
+    struct deferral d = deferral_of(payment_n, pause_us);
+    d.pending = true;
+    snprintf(d.action_url, sizeof d.action_url, "%s", PAGE);
+    return d;
+}
+
+void defer_ok(struct store *s, struct deferral deferral)
+{
+    if (ledger_defer(s->ledger, &deferral, 1) != ERR_OK)
+        fail_msg("defer: %s", ledger_why(s->ledger));
+}
+
 struct fact fact_of(struct store *s, int payment_n, enum payment_status outcome)
 {
     struct uuid id = payment(payment_n);
@@ -318,6 +349,73 @@ enum settle_verdict settle_ok(struct store *s, struct fact fact)
     if (ledger_settle(s->ledger, &fact, 1) != ERR_OK)
         fail_msg("settle: %s", ledger_why(s->ledger));
     return fact.verdict;
+}
+
+struct fact voided_of(struct store *s, int payment_n)
+{
+    struct fact f = fact_of(s, payment_n, PAYMENT_ERROR);
+    f.voided = true;
+    f.reason = REASON_NONE;
+    return f;
+}
+
+struct fact settled_ok(struct store *s, struct fact fact)
+{
+    if (ledger_settle(s->ledger, &fact, 1) != ERR_OK)
+        fail_msg("settle: %s", ledger_why(s->ledger));
+    assert_int_equal(fact.verdict, SETTLE_DONE);
+    return fact;
+}
+
+/* ---- the journal ---- */
+
+struct journal_entry line_of(struct store *s, int user_n, int payment_n, enum learn_answer answer)
+{
+    return (struct journal_entry){
+        .seq = ++s->line,
+        .answer = answer,
+        .request = {.payment_id = payment(payment_n),
+                    .user_id = user(user_n),
+                    .payment_type = PAYMENT_TYPE_PAYMENT,
+                    .subscription_type = SUBSCRIPTION_MONTH,
+                    .requested_at_us = atomic_load(&s->clock.wall_us)},
+        .money = {39900, "RUB"},
+        .body = "{\"as\":\"sent\"}",
+        .body_len = strlen("{\"as\":\"sent\"}"),
+        .processing_id = answer == LEARN_PENDING ? "" : "tx",
+        .action_url = answer == LEARN_PENDING ? PAGE : "",
+        .expires_at_us = TIME_NEVER,
+    };
+}
+
+int64_t journal_position(struct store *s)
+{
+    int64_t seq = -1;
+    if (ledger_journal_position(s->ledger, INSTANCE, &seq) != ERR_OK)
+        fail_msg("journal_position: %s", ledger_why(s->ledger));
+    return seq;
+}
+
+struct ledger_learned learn_with(struct store *s, bool hold, const struct journal_entry *lines,
+                                 size_t count)
+{
+    struct ledger_learned out = {0};
+    if (ledger_learn(s->ledger, INSTANCE, journal_position(s), hold, lines, count, &out) != ERR_OK)
+        fail_msg("learn: %s", ledger_why(s->ledger));
+    if (count)
+        assert_int_equal(journal_position(s), lines[count - 1].seq);
+    return out;
+}
+
+struct ledger_learned learn_ok(struct store *s, struct journal_entry line)
+{
+    return learn_with(s, true, &line, 1);
+}
+
+void learned_ok(struct store *s)
+{
+    if (ledger_learned_all(s->ledger) != ERR_OK)
+        fail_msg("learned_all: %s", ledger_why(s->ledger));
 }
 
 void subscribe(struct store *s, int user_n, int payment_n)

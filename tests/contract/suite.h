@@ -30,6 +30,8 @@
 #define MAX_AGE_US (6 * HOUR)
 #define TOPIC "payments"
 #define LOG_ID "log-1"
+#define INSTANCE "instance-1"
+#define PAGE "https://pay.example/1"
 
 struct test_clock {
     struct clock clock;
@@ -44,6 +46,7 @@ struct store {
     struct arena arena;
     char dir[64];     /* "" in memory */
     int64_t next;     /* the position */
+    int64_t line;     /* the journal's last line */
     unsigned changes; /* what the watcher was told since it was last zeroed */
 };
 
@@ -80,15 +83,30 @@ struct ledger_claimed claim_ok(struct store *s);
 struct attempt claim_one(struct store *s, int payment_n); /* exactly that one is to be sent */
 void claim_none(struct store *s);                         /* nothing is to be sent */
 size_t due_count(struct store *s);
+struct attempt due_is(struct store *s, int payment_n); /* exactly that one is due */
+
+struct deferral deferral_of(int payment_n, int64_t pause_us);
+struct deferral page_of(int payment_n, int64_t pause_us); /* it waits for its payer */
+void defer_ok(struct store *s, struct deferral deferral);
 
 struct fact fact_of(struct store *s, int payment_n,
                     enum payment_status outcome); /* money as stored */
 enum settle_verdict settle_ok(struct store *s, struct fact fact);
+struct fact voided_of(struct store *s, int payment_n);
+struct fact settled_ok(struct store *s, struct fact fact); /* as it comes back */
 /* append, claim, settle: and the period is open. */
 void subscribe(struct store *s, int user_n, int payment_n);
 size_t untold_count(struct store *s);
 struct told tell(int payment_n);
 void told_ok(struct store *s, struct told told);
+
+/* A line of the journal about a month's payment of a user; the next seq. */
+struct journal_entry line_of(struct store *s, int user_n, int payment_n, enum learn_answer answer);
+struct ledger_learned learn_with(struct store *s, bool hold, const struct journal_entry *lines,
+                                 size_t count);
+struct ledger_learned learn_ok(struct store *s, struct journal_entry line); /* held */
+void learned_ok(struct store *s);
+int64_t journal_position(struct store *s);
 
 /* "processed/error cancelled", "duplicated/unknown ->3" (the payment it duplicates, by number) … */
 const char *status_of(struct store *s, int payment_n);

@@ -55,9 +55,40 @@ static const struct {
      "SELECT count(*) FROM subscriptions a JOIN subscriptions b ON a.user_id = b.user_id "
      "AND a.id < b.id AND a.starts_at < b.ends_at AND b.starts_at < a.ends_at "
      "AND a.starts_at < a.ends_at AND b.starts_at < b.ends_at"},
-    {"refunding is refund_of, in flight or accepted",
-     "SELECT count(*) FROM payments WHERE (refunding IS NOT NULL) <> (payment_type = 'refund' "
-     "AND (processing_status = 'in_processing' OR payment_status = 'accepted'))"},
+    {"refunding is refund_of, in flight or accepted, unless it gave way to another refund",
+     "SELECT count(*) FROM payments p WHERE (refunding IS NOT NULL) <> (payment_type = 'refund' "
+     "AND (processing_status = 'in_processing' OR payment_status = 'accepted')) "
+     "AND NOT EXISTS (SELECT 1 FROM payments o WHERE o.refunding = p.refund_of "
+     "AND o.seq <> p.seq)"},
+    {"a page, and needs_decision, are of what is in flight",
+     "SELECT count(*) FROM payments WHERE processing_status <> 'in_processing' "
+     "AND (action_url IS NOT NULL OR needs_decision <> 0)"},
+    {"only payments wait for their payer",
+     "SELECT count(*) FROM payments p JOIN attempts t ON t.seq = p.seq "
+     "WHERE t.pending_since IS NOT NULL AND p.payment_type <> 'payment'"},
+    {"what is asked first is new",
+     "SELECT count(*) FROM payments WHERE ask_first <> 0 AND processing_status <> 'new'"},
+    {"nothing is marked when a reading of the journal is complete",
+     "SELECT count(*) FROM learning"},
+    {"a decision has a person and evidence",
+     "SELECT count(*) FROM payments p WHERE p.reason = 'decided' AND NOT EXISTS (SELECT 1 "
+     "FROM events e WHERE e.subject_id = p.id AND e.to_status = 'processed' "
+     "AND e.detail ->> 'evidence' <> '' AND (e.actor LIKE 'admin:%' OR e.actor LIKE "
+     "'operator:%'))"},
+    {"the details of the moves, replayed, are those of the payment",
+     "SELECT count(*) FROM payments p WHERE EXISTS (SELECT 1 FROM (SELECT "
+     "max(e.detail ->> 'duplicate_of') d, max(e.detail ->> 'reason') r, "
+     "max(e.detail ->> 'refund_of') f, max(e.detail ->> 'amount') a, "
+     "max(e.detail ->> 'currency') c, max(e.detail ->> 'expiration_date') x FROM events e "
+     "WHERE e.subject_id = p.id AND e.to_status IS NOT NULL) w WHERE w.d IS DISTINCT FROM "
+     "p.duplicate_of OR w.r IS DISTINCT FROM p.reason OR w.f IS DISTINCT FROM p.refund_of "
+     "OR w.a IS DISTINCT FROM p.amount OR w.c IS DISTINCT FROM p.currency "
+     "OR w.x IS DISTINCT FROM p.expiration_date)"},
+    {"a user's intervals in processing do not overlap",
+     "SELECT count(*) FROM (SELECT sum(CASE WHEN e.to_status = 'in_processing' THEN 1 ELSE -1 END) "
+     "OVER (PARTITION BY p.user_id ORDER BY e.seq) AS inside FROM payments p JOIN events e "
+     "ON e.subject_id = p.id WHERE e.to_status IS NOT NULL AND (e.to_status = 'in_processing') <> "
+     "(coalesce(e.from_status, '') = 'in_processing')) x WHERE inside > 1"},
     {"a duplicate stands for something, or for a grant",
      "SELECT count(*) FROM payments WHERE processing_status = 'duplicated' AND duplicate_of IS "
      "NULL AND reason IS DISTINCT FROM 'granted'"},

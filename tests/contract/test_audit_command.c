@@ -37,6 +37,7 @@ struct world {
     uint8_t ids;
     struct str journal; /* what the processing would answer, one line each */
     int64_t journal_seq;
+    const char *instance; /* of the processing that is asked */
 };
 
 static void append(struct world *w, const char *user, enum payment_type type,
@@ -76,7 +77,7 @@ static void process(struct world *w, enum payment_status outcome, bool settle)
                                  .users_max = 100,
                                  .lease_us = US_PER_S,
                                  .encode = charge_encode_json,
-                                 .instance_id = ""};
+                                 .instance_id = w->instance};
     struct ledger_claimed claimed;
     assert_int_equal(ledger_claim(w->ledger, &claim, &w->arena, &claimed), ERR_OK);
     for (size_t i = 0; i < claimed.attempt_count && settle; i++) {
@@ -128,6 +129,7 @@ static int world_make(void **state)
     struct world *w = calloc(1, sizeof *w);
     char why[256];
     assert_non_null(w);
+    w->instance = "";
     text_copy(w->folder, sizeof w->folder, "/tmp/test_audit_command_XXXXXX");
     assert_non_null(mkdtemp(w->folder));
     assert_non_null(getcwd(w->home, sizeof w->home));
@@ -234,9 +236,13 @@ static void simulator_file(struct world *w)
         fail_msg("%s", why);
     assert_int_equal(db_script(db,
                                "DROP TABLE IF EXISTS journal; CREATE TABLE journal (seq INTEGER "
-                               "PRIMARY KEY, key TEXT, request TEXT, answer TEXT);"),
+                               "PRIMARY KEY, key TEXT, request TEXT, answer TEXT);"
+                               "CREATE TABLE IF NOT EXISTS meta (instance_id TEXT);"),
                      ERR_OK);
     struct query q;
+    query_open(&q, db, "INSERT INTO meta (instance_id) VALUES (?1)");
+    query_bind_text(&q, w->instance);
+    assert_int_equal(query_run(&q), ERR_OK);
     const char *at = w->journal.data;
     while (*at != '\0') {
         size_t len = strcspn(at, "\n");
@@ -381,7 +387,9 @@ static void test_simulator_file(void **state)
     simulator_file(w);
     expect(CLI_DONE, "I2 ok 2 checked\n"); /* a charge and a refund */
     expect(CLI_DONE, "I3 ok 4 checked\n"); /* a period, three in flight */
+    expect(CLI_DONE, "I6 ok 5 checked\n"); /* two successes; they and a decline */
     expect(CLI_DONE, "I7 ok 6 checked\n");
+    expect(CLI_DONE, "I8 ok 2 checked\n"); /* a refund, in the books and in the journal */
     /* PROCESSOR was this simulator, and is stopped */
     setenv("PROCESSOR", "http://127.0.0.1:1", 1);
     expect(CLI_DONE, "I2 ok 2 checked\n");
@@ -400,7 +408,7 @@ static void test_simulator_file(void **state)
     struct json *doc = json_parse(out, strlen(out), NULL, 0);
     bool ok = true;
     assert_true(json_bool(json_member(doc, "ok"), &ok) && !ok);
-    assert_int_equal(json_size(json_member(doc, "invariants")), 6);
+    assert_int_equal(json_size(json_member(doc, "invariants")), 10);
     json_free(doc);
     free(out);
     free(complaint);
@@ -414,7 +422,7 @@ static void test_processing_over_http(void **state)
     processing_start(&p, "PROCESSOR", "http://");
     setenv("PROCESSING_TOKEN", "secret", 1);
     expect(CLI_DONE, "I2 ok 2 checked\n"); /* over two pages */
-    assert_int_equal(p.authorized, 3);     /* and an empty one */
+    assert_int_equal(p.authorized, 5);     /* an empty one, the instance, and the tail */
     p.status = 501;
     expect(CLI_NOT_CHECKED, "the processing has no journal (501)");
     p.status = 500;
@@ -437,14 +445,86 @@ static void test_simulator_over_http(void **state)
     processing_stop(&p);
 }
 
+/* Books that were sent to one processing, judged by the journal of another. */
+static void test_another_instance(void **state)
+{
+    struct world *w = *state;
+    w->instance = "the-old-one";
+    append(w, ALICE, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_MONTH);
+    process(w, PAYMENT_ACCEPTED, true);
+    str_clear(&w->journal);
+    simulator_file(w);
+    expect(CLI_FAILED, "is accepted, and the journal has no success of it");
+    unlink("processing.db");
+    w->instance = "the-new-one";
+    simulator_file(w);
+    expect(CLI_DONE,
+           "\n   listed, not judged: 1\n      ee000000-0000-0000-0000-000000000001 was sent "
+           "to another instance of the processing: the-old-one\n");
+    char *out, *complaint;
+    assert_int_equal(command("--json", &out, &complaint), CLI_DONE);
+    assert_non_null(strstr(out, "\"listed\":1,\"listings\":[\"ee000000"));
+    free(out);
+    free(complaint);
+}
+
+static void told_file(const char *text)
+{
+    FILE *f = fopen("told", "we");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void expect_told(int code, const char *in_output)
+{
+    char *out, *complaint;
+    int got = command("--accepted=told", &out, &complaint);
+    if (got != code || strstr(out, in_output) == NULL)
+        fail_msg("exit code %d, not %d, or no \"%s\" in:\n%s%s", got, code, in_output, out,
+                 complaint);
+    free(out);
+    free(complaint);
+}
+
+#define STORED "EE000000-0000-0000-0000-000000000001"
+#define LOST "ee000000-0000-0000-0000-000000000009"
+static void test_accepted(void **state)
+{
+    struct world *w = *state;
+    append(w, ALICE, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_MONTH);
+    expect_complaint("--accepted=told", CLI_USAGE, "--accepted told: No such file");
+    told_file(STORED "\n\n  " STORED " \r\n");
+    expect_told(CLI_DONE, "I1 ok 2 checked\n");
+    told_file(STORED "\n" LOST);
+    expect_told(CLI_FAILED, "I1 broken 2 checked, 1 broken: ");
+    expect_told(CLI_FAILED, LOST " was told to a client (line 2), and is neither in the queue nor");
+    told_file("");
+    expect_told(CLI_DONE, "I1 ok 0 checked\n");
+    told_file(STORED "\n" STORED " " STORED "\n");
+    expect_complaint("--accepted=told", CLI_USAGE, "told: line 2: ");
+    told_file("12\n");
+    expect_complaint("--accepted=told", CLI_USAGE, "told: line 1: 12");
+    char blanks[301];
+    memset(blanks, ' ', sizeof blanks);
+    blanks[300] = '\0';
+    told_file(blanks);
+    expect_complaint("--accepted=told", CLI_USAGE, "told: line 1: ");
+}
+
 int main(void)
 {
 #define WITH_WORLD(test) cmocka_unit_test_setup_teardown(test, world_make, world_drop)
     const struct CMUnitTest tests[] = {
-        WITH_WORLD(test_no_database),         WITH_WORLD(test_usage),
-        WITH_WORLD(test_nothing_was_sent),    WITH_WORLD(test_sent_and_no_journal),
-        WITH_WORLD(test_simulator_file),      WITH_WORLD(test_processing_over_http),
+        WITH_WORLD(test_no_database),
+        WITH_WORLD(test_usage),
+        WITH_WORLD(test_nothing_was_sent),
+        WITH_WORLD(test_sent_and_no_journal),
+        WITH_WORLD(test_simulator_file),
+        WITH_WORLD(test_processing_over_http),
         WITH_WORLD(test_simulator_over_http),
+        WITH_WORLD(test_another_instance),
+        WITH_WORLD(test_accepted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

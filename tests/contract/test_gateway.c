@@ -125,6 +125,49 @@ static void the_gateway_speaks_with_it(void **state)
     desk_close(&d);
 }
 
+static struct gateway_answer desk_journal(struct desk *d, int64_t after)
+{
+    struct gateway_call call = {.verb = GATEWAY_JOURNAL, .after_seq = after};
+    assert_int_equal(gateway_submit(d->gateway, &call), ERR_OK);
+    return desk_wait(d);
+}
+
+static void the_gateway_reads_the_journal(void **state)
+{
+    struct stage *s = *state;
+    struct desk d;
+    desk_open(&d, s->url, WAIT_MS);
+    struct gateway_answer a = desk_journal(&d, 0);
+    assert_int_equal(a.result, GATEWAY_JOURNAL_IS);
+    assert_int_equal(a.page->count, 0);
+    journal_page_free(a.page);
+    for (int n = 1; n <= 3; n++)
+        assert_int_equal(desk_call(&d, GATEWAY_SEND, n, 39900).result, GATEWAY_SUCCESS);
+    assert_true(desk_call(&d, GATEWAY_VOID, 4, 39900).voided);
+    a = desk_journal(&d, 1);
+    assert_int_equal(a.result, GATEWAY_JOURNAL_IS);
+    assert_int_equal(a.page->count, 3);
+    const struct journal_entry *e = a.page->entries;
+    struct uuid key;
+    assert_true(uuid_parse(key_of(2), UUID_TEXT - 1, &key));
+    assert_true(uuid_equal(&e[0].request.payment_id, &key));
+    assert_int_equal(e[0].seq, 2);
+    assert_int_equal(e[0].answer, LEARN_SUCCESS);
+    assert_int_equal(e[0].money.amount_minor, 39900);
+    const char *body = body_of(2, USER, NULL, 39900);
+    assert_int_equal(e[0].body_len, strlen(body));
+    assert_memory_equal(e[0].body, body, e[0].body_len);
+    assert_int_equal(e[2].answer, LEARN_ERROR);
+    assert_true(e[2].voided);
+    journal_page_free(a.page);
+    struct gateway_call call = {.verb = GATEWAY_JOURNAL};
+    assert_int_equal(gateway_submit(d.gateway, &call), ERR_OK);
+    desk_close(&d); /* with a page that nobody takes */
+    desk_open(&d, "http://127.0.0.1:1", WAIT_MS);
+    assert_int_equal(desk_journal(&d, 0).result, GATEWAY_NOT_SENT);
+    desk_close(&d);
+}
+
 static void the_gateway_hears_nothing(void **state)
 {
     struct stage *s = *state;
@@ -172,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define ON_STAGE(test) cmocka_unit_test_setup_teardown(test, stage_open, stage_close)
         ON_STAGE(the_gateway_speaks_with_it),
+        ON_STAGE(the_gateway_reads_the_journal),
         ON_STAGE(the_gateway_hears_nothing),
         ON_STAGE(the_gateway_may_go_first),
     };

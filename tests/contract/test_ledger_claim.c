@@ -1,6 +1,7 @@
 /* claim, due, defer: rules 1, 3, 5, 9 through the real tables, and whose turn it is. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "suite.h"
 
@@ -481,26 +482,204 @@ static void without_memory_nothing_is_claimed(void **state)
     claim_one(s, 1);
 }
 
-static void a_flood_of_one_user_is_decided_in_bounded_bites(void **state)
+/* ---- crowds: more requests of one user than are decided row by row ---- */
+
+#define CROWD_BATCH 7000
+
+/* `count` requests of a user as payments first_n, first_n + 1, …: payments, or refunds. */
+static void append_crowd(struct store *s, int user_n, int first_n, int count, bool refund)
 {
-    enum { FLOOD = 66000, BATCH = 6600 };
-    static struct ledger_record r[BATCH];
+    static struct ledger_record r[CROWD_BATCH];
+    for (int at = 0; at < count; at += CROWD_BATCH) {
+        int n = count - at < CROWD_BATCH ? count - at : CROWD_BATCH;
+        for (int i = 0; i < n; i++)
+            r[i] = refund ? refunds(user_n, first_n + at + i) : pays(user_n, first_n + at + i);
+        assert_int_equal(store_append(s, r, (size_t)n), ERR_OK);
+    }
+}
+
+/* How many payments of the user are like that, by what row and last event say, and they agree. */
+static int64_t crowd_count(struct store *s, int user_n, const char *like)
+{
+    char sql[900];
+    struct uuid u = user(user_n);
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM payments p JOIN events e ON e.subject_id = p.id AND e.seq = "
+             "(SELECT max(x.seq) FROM events x WHERE x.subject_id = p.id) WHERE p.user_id = ?1 "
+             "AND p.processing_status || '/' || p.payment_status || coalesce(' ' || p.reason, '') "
+             "|| coalesce(' ->' || p.duplicate_of, '') || ' ' || e.subject || ' ' || e.actor || "
+             "' ' || e.from_status || '>' || e.to_status || ' ' || e.payment_status || ' ' || "
+             "e.detail || ' ' || e.at = '%s 2025-11-24T16:00:00.000000Z'",
+             like);
+    return store_i64(s, sql, text_of(s, &u));
+}
+
+#define PAYMENT_ID "bb000000-0000-7000-8000-"
+#define DUPLICATE_OF(id)                                                                           \
+    "duplicated/unknown ->" PAYMENT_ID id " payment processor new>duplicated unknown "             \
+    "{\"duplicate_of\":\"" PAYMENT_ID id "\"}"
+#define IS_TOO_OLD                                                                                 \
+    "processed/error too_old payment processor new>processed error {\"reason\":\"too_old\"}"
+#define IS_GRANTED                                                                                 \
+    "duplicated/unknown granted payment processor new>duplicated unknown "                         \
+    "{\"reason\":\"granted\"}"
+
+static void a_flood_of_one_user_is_decided_at_once(void **state)
+{
+    enum { FLOOD = 70000 }; /* 0x11170 */
     struct store *s = *state;
-    for (int at = 0; at < FLOOD; at += BATCH) {
-        for (int i = 0; i < BATCH; i++)
-            r[i] = pays(1, at + i + 1);
-        assert_int_equal(store_append(s, r, BATCH), ERR_OK);
+    struct timespec from, to;
+    append_ok(s, refunds(1, 1)); /* the oldest */
+    append_crowd(s, 1, 2, FLOOD - 1, false);
+    append_ok(s, pays(2, FLOOD + 1));
+    s->changes = 0;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+    struct ledger_claimed got = claim_ok(s);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+    assert_true(to.tv_sec - from.tv_sec < 10); /* a guard; it takes a second */
+    assert_int_equal(got.users, 2);
+    assert_int_equal(got.attempt_count, 2);
+    assert_int_equal(got.attempts[0].seq, FLOOD); /* the latest, not the oldest */
+    assert_int_equal(got.duplicated, FLOOD - 1);
+    assert_int_equal(got.closed, 0);
+    assert_int_equal(s->changes, LEDGER_CHANGE_PAYMENT);
+    assert_int_equal(crowd_count(s, 1, DUPLICATE_OF("000000011170")), FLOOD - 1);
+    struct fact f = fact_of(s, FLOOD, PAYMENT_DECLINE);
+    assert_int_equal(ledger_settle(s->ledger, &f, 1), ERR_OK);
+    assert_int_equal(f.waiting_duplicated, 0);
+    claim_none(s); /* the refund was not decided as if it were the latest */
+    assert_status(s, 1, "duplicated/unknown ->70000");
+}
+
+/* The same requests of two users, of whom one has a few more than are decided row by row. */
+static void a_crowd_becomes_what_few_become(void **state)
+{
+    enum { CROWD = 3000, FEW = 3 };
+    struct store *s = *state;
+    append_crowd(s, 1, 1, CROWD - 1, false);
+    append_ok(s, pays(1, CROWD));
+    append_crowd(s, 2, CROWD + 1, FEW, false);
+    struct ledger_claimed got = claim_ok(s);
+    assert_int_equal(got.attempt_count, 2);
+    assert_int_equal(got.duplicated, CROWD - 1 + FEW - 1);
+    assert_int_equal(crowd_count(s, 1, DUPLICATE_OF("000000000bb8")), CROWD - 1);
+    assert_int_equal(crowd_count(s, 2, DUPLICATE_OF("000000000bbb")), FEW - 1);
+    /* By the oldest and the newest: both forms, to the last column. */
+    assert_int_equal(
+        store_i64(s,
+                  "SELECT count(DISTINCT e.at || e.subject || e.actor || e.from_status || "
+                  "e.to_status || e.payment_status || e.detail) FROM events e JOIN payments p "
+                  "ON p.id = e.subject_id WHERE e.to_status = 'duplicated' AND p.seq <= 3000",
+                  NULL),
+        1);
+    assert_int_equal(store_i64(s,
+                               "SELECT count(*) FROM events a JOIN events b ON b.seq = a.seq + 1 "
+                               "WHERE a.to_status = 'duplicated' AND b.to_status = 'duplicated' "
+                               "AND a.subject_id > b.subject_id",
+                               NULL),
+                     0); /* in the order of the requests */
+}
+
+static void a_crowd_is_cancelled_with_its_oldest_payment(void **state)
+{
+    enum { CROWD = 3000 };
+    struct store *s = *state;
+    struct ledger_record old = pays(3, 3 * CROWD + 1);
+    append_crowd(s, 2, 1, CROWD, true); /* there is nothing else */
+    append_crowd(s, 1, CROWD + 1, 2, false);
+    append_crowd(s, 1, CROWD + 3, CROWD - 2, true);
+    append_crowd(s, 1, 2 * CROWD + 1, CROWD, true);
+    old.request.requested_at_us = START_US - MAX_AGE_US - 1; /* takes no part */
+    append_ok(s, old);
+    append_crowd(s, 3, 3 * CROWD + 2, CROWD, true);
+    struct ledger_claimed got = claim_ok(s);
+    assert_int_equal(got.attempt_count, 0);
+    assert_int_equal(got.closed, 4);
+    assert_int_equal(got.duplicated, 4 * CROWD - 3);
+    assert_status(s, CROWD, "processed/error nothing_to_refund");
+    assert_status(s, 3 * CROWD, "processed/error cancelled");
+    assert_status(s, 4 * CROWD + 1, "processed/error nothing_to_refund");
+    assert_int_equal(crowd_count(s, 1, DUPLICATE_OF("000000002328")), 2 * CROWD - 1);
+    assert_int_equal(crowd_count(s, 3, IS_TOO_OLD), 1);
+    assert_int_equal(untold_count(s), 3);
+}
+
+static void the_too_old_ones_of_a_crowd_are_closed(void **state)
+{
+    enum { CROWD = 3000 };
+    struct store *s = *state;
+    append_crowd(s, 1, 1, CROWD, false);
+    append_crowd(s, 2, CROWD + 1, CROWD, false);
+    /* Each of the three clocks; one at the very limit is not too old. */
+    store_sql(s, "UPDATE payments SET payment_date = '2025-11-24T09:59:59.999999Z' WHERE seq = 7; "
+                 "UPDATE payments SET recorded_at = '2025-11-24T09:59:59.999999Z' WHERE seq = 8; "
+                 "UPDATE payments SET stored_at = '2025-11-24T09:59:59.999999Z' WHERE seq = 9; "
+                 "UPDATE payments SET payment_date = '2025-11-24T10:00:00.000000Z', "
+                 "recorded_at = '2025-11-24T10:00:00.000000Z' WHERE seq = 10; "
+                 /* of the first user all of the newest, of the other all */
+                 "UPDATE payments SET payment_date = '2025-11-24T09:00:00.000000Z' "
+                 "WHERE seq > 1500");
+    s->changes = 0;
+    struct ledger_claimed got = claim_ok(s);
+    assert_int_equal(got.users, 2);
+    assert_int_equal(got.attempt_count, 1);
+    assert_int_equal(got.attempts[0].seq, 1500);
+    assert_int_equal(got.closed, 2 * CROWD - 1500 + 3);
+    assert_int_equal(got.duplicated, 1500 - 3 - 1);
+    assert_int_equal(s->changes, LEDGER_CHANGE_PAYMENT | LEDGER_CHANGE_SETTLED);
+    assert_int_equal(crowd_count(s, 1, IS_TOO_OLD), CROWD - 1500 + 3);
+    assert_int_equal(crowd_count(s, 2, IS_TOO_OLD), CROWD);
+    assert_int_equal(crowd_count(s, 1, DUPLICATE_OF("0000000005dc")), 1500 - 3 - 1);
+    assert_status(s, 7, "processed/error too_old");
+    assert_status(s, 8, "processed/error too_old");
+    assert_status(s, 9, "processed/error too_old");
+    assert_status(s, 10, "duplicated/unknown ->1500");
+    assert_int_equal(untold_count(s), 2);
+}
+
+static void without_a_bound_nobody_of_a_crowd_is_too_old(void **state)
+{
+    enum { CROWD = 1100 };
+    struct store *s = *state;
+    struct ledger_claim claim = claim_default();
+    claim.limits.request_max_age_us = TIME_NEVER;
+    append_crowd(s, 1, 1, CROWD, false);
+    store_sql(s, "UPDATE payments SET payment_date = '1970-01-01T00:00:00.000000Z'");
+    struct ledger_claimed got = claim_with(s, &claim);
+    assert_int_equal(got.attempt_count, 1);
+    assert_int_equal(got.closed, 0);
+    assert_int_equal(got.duplicated, CROWD - 1);
+}
+
+static void a_crowd_duplicates_what_the_latest_duplicates(void **state)
+{
+    enum { CROWD = 2500 };
+    struct store *s = *state;
+    subscribe(s, 1, 9001); /* 0x2329 */
+    grant(s, 2, "cc000000-0000-7000-8000-000000000001", "2025-11-24T00:00:00.000000Z",
+          "2025-12-24T00:00:00.000000Z");
+    append_crowd(s, 1, 1, CROWD, false);
+    append_crowd(s, 2, CROWD + 1, CROWD, false);
+    claim_none(s);
+    assert_int_equal(crowd_count(s, 1, DUPLICATE_OF("000000002329")), CROWD);
+    assert_int_equal(crowd_count(s, 2, IS_GRANTED), CROWD);
+}
+
+/* On both sides of the limit. */
+static void as_many_as_are_decided_row_by_row(void **state)
+{
+    struct store *s = *state;
+    int n = 1;
+    for (int crowd = 1023; crowd <= 1026; crowd++) {
+        append_crowd(s, crowd, n, crowd, false);
+        n += crowd;
     }
     struct ledger_claimed got = claim_ok(s);
-    assert_int_equal(got.attempt_count, 1);
-    assert_int_equal(got.attempts[0].seq, FLOOD); /* the latest, not the oldest */
-    assert_int_equal(got.duplicated, 65535);
-    assert_status(s, 1, "new/unknown");
-    store_sane(s);
-    struct fact f = fact_of(s, FLOOD, PAYMENT_ACCEPTED);
-    assert_int_equal(ledger_settle(s->ledger, &f, 1), ERR_OK);
-    assert_int_equal(f.waiting_duplicated, FLOOD - 65536);
-    assert_status(s, 1, "duplicated/unknown ->66000");
+    assert_int_equal(got.attempt_count, 4);
+    assert_int_equal(got.duplicated, 1022 + 1023 + 1024 + 1025);
+    assert_int_equal(store_i64(s, "SELECT count(DISTINCT duplicate_of) FROM payments", NULL), 4);
+    assert_int_equal(
+        store_i64(s, "SELECT count(*) FROM payments WHERE processing_status = 'new'", NULL), 0);
 }
 
 int main(void)
@@ -528,7 +707,13 @@ int main(void)
         T(a_damaged_payment_in_flight_does_not_keep_the_others_waiting),
         T(without_a_body_nothing_is_claimed),
         T(without_memory_nothing_is_claimed),
-        T(a_flood_of_one_user_is_decided_in_bounded_bites),
+        T(a_flood_of_one_user_is_decided_at_once),
+        T(a_crowd_becomes_what_few_become),
+        T(a_crowd_is_cancelled_with_its_oldest_payment),
+        T(the_too_old_ones_of_a_crowd_are_closed),
+        T(without_a_bound_nobody_of_a_crowd_is_too_old),
+        T(a_crowd_duplicates_what_the_latest_duplicates),
+        T(as_many_as_are_decided_row_by_row),
     };
     return cmocka_run_group_tests_name("ledger claim", tests, NULL, NULL);
 }

@@ -189,6 +189,111 @@ static void a_crowd_that_waited(void **state)
     assert_status(s, 701, "duplicated/unknown ->1"); /* subscribed by now */
 }
 
+/* What a crowd becomes, to the last column, is what few become row by row. */
+static void a_crowd_and_few_become_the_same(void **state)
+{
+    enum { FEW = 200, CROWD = 5000 };
+    static struct ledger_record r[FEW + CROWD + 1];
+    struct store *s = *state;
+    append_ok(s, pays(1, 1));
+    append_ok(s, pays(2, 2));
+    assert_int_equal(claim_ok(s).attempt_count, 2);
+    for (int i = 0; i < FEW + CROWD; i++)
+        r[i] = pays(i < FEW ? 1 : 2, 3 + i);
+    r[FEW + CROWD] = refunds(2, 3 + FEW + CROWD);
+    assert_int_equal(store_append(s, r, FEW + CROWD + 1), ERR_OK);
+    struct fact f[] = {fact_of(s, 1, PAYMENT_DECLINE), fact_of(s, 2, PAYMENT_DECLINE)};
+    assert_int_equal(ledger_settle(s->ledger, f, 2), ERR_OK);
+    assert_int_equal(f[0].waiting_duplicated, FEW);
+    assert_int_equal(f[1].waiting_duplicated, CROWD);
+    assert_status(s, 3 + FEW + CROWD, "new/unknown");
+    static const char *const SAME[] = {
+        "SELECT count(DISTINCT at || subject || actor || from_status || to_status || "
+        "payment_status || replace(detail, '000000000002', '000000000001')) FROM events "
+        "WHERE to_status = 'duplicated'",
+        "SELECT count(DISTINCT processing_status || payment_status || coalesce(reason, '-') || "
+        "replace(duplicate_of, '000000000002', '000000000001')) FROM payments "
+        "WHERE processing_status = 'duplicated'",
+    };
+    assert_int_equal(store_i64(s, SAME[0], NULL), 1);
+    assert_int_equal(store_i64(s, SAME[1], NULL), 1);
+    assert_int_equal(
+        store_i64(s, "SELECT count(*) FROM events WHERE to_status = 'duplicated'", NULL),
+        FEW + CROWD);
+    assert_int_equal(store_i64(s,
+                               "SELECT count(*) FROM events a JOIN events b ON b.seq = a.seq + 1 "
+                               "WHERE a.to_status = 'duplicated' AND b.to_status = 'duplicated' "
+                               "AND a.subject_id > b.subject_id",
+                               NULL),
+                     0); /* in the order of the requests */
+}
+
+static void a_crowd_behind_a_page(void **state)
+{
+    enum { CROWD = 1000 };
+    static struct ledger_record r[CROWD];
+    struct store *s = *state;
+    append_ok(s, pays(1, 1));
+    claim_one(s, 1);
+    defer_ok(s, page_of(1, SECOND));
+    for (int i = 0; i < CROWD; i++)
+        r[i] = i == 800 ? asks(1, 2 + i, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_YEAR) : pays(1, 2 + i);
+    assert_int_equal(store_append(s, r, CROWD), ERR_OK);
+    assert_int_equal(claim_ok(s).duplicated, 800);
+    assert_status(s, 801, "duplicated/unknown ->1");
+    assert_status(s, 802, "new/unknown");
+    assert_status(s, 803, "new/unknown");
+    assert_string_equal(last_event(s, 700),
+                        "processor new>duplicated unknown "
+                        "{\"duplicate_of\":\"bb000000-0000-7000-8000-000000000001\"}");
+    store_sane(s);
+    struct fact f = settled_ok(s, voided_of(s, 1));
+    assert_int_equal(f.reason, REASON_SUPERSEDED);
+    assert_int_equal(f.waiting_duplicated, 0);
+}
+
+/* One that is to be asked about first ends the list. */
+static void a_crowd_around_what_is_asked_first(void **state)
+{
+    enum { CROWD = 1000 };
+    static struct ledger_record r[CROWD];
+    struct store *s = *state;
+    append_ok(s, pays(1, 1));
+    claim_one(s, 1);
+    for (int i = 0; i < CROWD; i++)
+        r[i] = pays(1, 2 + i);
+    assert_int_equal(store_append(s, r, CROWD), ERR_OK);
+    store_sql(s, "UPDATE payments SET ask_first = 1 WHERE seq = 701");
+    struct fact f = fact_of(s, 1, PAYMENT_DECLINE);
+    assert_int_equal(ledger_settle(s->ledger, &f, 1), ERR_OK);
+    assert_int_equal(f.waiting_duplicated, 699);
+    assert_status(s, 700, "duplicated/unknown ->1");
+    assert_status(s, 701, "new/unknown");
+    assert_status(s, 702, "new/unknown");
+}
+
+static void a_crowd_passes_over_what_is_older_and_asked_first(void **state)
+{
+    enum { CROWD = 1000 };
+    static struct ledger_record r[CROWD];
+    struct store *s = *state;
+    append_ok(s, pays(1, 1));
+    append_ok(s, pays(1, 2));
+    store_sql(s, "UPDATE payments SET ask_first = 1 WHERE seq = 1");
+    learn_ok(s, line_of(s, 1, 2, LEARN_PENDING)); /* in flight, and 1 stays new */
+    learned_ok(s);
+    store_sql(s, "UPDATE attempts SET pending_since = NULL"); /* rule 2, not rule 8 */
+    for (int i = 0; i < CROWD; i++)
+        r[i] = pays(1, 3 + i);
+    assert_int_equal(store_append(s, r, CROWD), ERR_OK);
+    assert_status(s, 2, "in_processing/unknown");
+    struct fact f = settled_ok(s, fact_of(s, 2, PAYMENT_DECLINE));
+    assert_int_equal(f.waiting_duplicated, CROWD);
+    assert_status(s, 1, "new/unknown");
+    assert_status(s, 3, "duplicated/unknown ->2");
+    assert_status(s, CROWD + 2, "duplicated/unknown ->2");
+}
+
 /* ---- rule 5 ---- */
 
 static void an_accepted_refund_ends_the_period(void **state)
@@ -430,6 +535,10 @@ int main(void)
         T(what_waited_becomes_duplicates_up_to_another_type),
         T(after_superseded_nobody_is_a_duplicate),
         T(a_crowd_that_waited),
+        T(a_crowd_and_few_become_the_same),
+        T(a_crowd_behind_a_page),
+        T(a_crowd_around_what_is_asked_first),
+        T(a_crowd_passes_over_what_is_older_and_asked_first),
         T(an_accepted_refund_ends_the_period),
         T(a_refused_refund_may_be_asked_for_again),
         T(refunds_of_a_chain_of_periods),

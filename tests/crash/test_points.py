@@ -78,6 +78,24 @@ class Mortal:
                 raise OSError(done.stderr)
         self.insist(act)
 
+    def start_again(self):
+        """SIGTERM and a new process; it may die on the way down, or on the way up."""
+        self.birth()
+        self.subpay.process.send_signal(signal.SIGTERM)
+        if self.subpay.process.wait(30) == 0:
+            self.subpay.process.stdout.close()
+            self.subpay.process = None
+        else:
+            self.bury()
+        self.birth()
+
+    def rewind(self):
+        def act():
+            done = self.subpay.cli("topic", "rewind", "payments", "--beginning", check=None)
+            if done.returncode != 0:
+                raise OSError(done.stderr)
+        self.insist(act)
+
     def heal(self):
         def act():
             while True:
@@ -108,6 +126,14 @@ def clicks_and_records(mortal):
     assert sum(p["payment_status"] == "accepted" for p in ends) == 1
 
 
+def started_again_and_read_again(mortal):
+    user, other = str(uuid.uuid4()), str(uuid.uuid4())
+    mortal.settled(user, mortal.pay(user, "before"))
+    mortal.start_again()
+    mortal.rewind()
+    mortal.settled(other, mortal.pay(other, "after"))
+
+
 def a_processing_that_misbehaves(mortal):
     user = "5b0a9d5e-0000-4000-8000-000000000007"  # of seed 5: its first call has a fault, a repeat gets through
     payment = mortal.settled(user, mortal.pay(user, "hard"))
@@ -117,6 +143,7 @@ def a_processing_that_misbehaves(mortal):
 SCENARIOS = {
     "pay-and-get-it-back": (pay_and_get_it_back, {}),
     "clicks-and-records": (clicks_and_records, {}),
+    "started-again-and-read-again": (started_again_and_read_again, {}),
     "misbehaving": (a_processing_that_misbehaves, {"PROCESSING_FAULTS": "500=0.3,drop=0.3", "PROCESSING_SEED": "5"}),
 }
 CHOSEN = os.environ.get("SUBPAY_CRASH_SCENARIOS", ",".join(SCENARIOS)).split(",")

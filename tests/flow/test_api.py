@@ -45,6 +45,20 @@ def test_unknown_route(api, path):
     is_problem(api.request("GET", path), 404)
 
 
+def test_unknown_route_points_to_the_document(api):
+    for path in ("/", "/docs"):
+        assert "/api/openapi" in is_problem(api.request("GET", path), 404)["detail"]
+
+
+@pytest.mark.parametrize("query, detail", [
+    ("subscription_type=month", "payment_type is missing: allowed is payment or refund"),
+    ("payment_type=gift&subscription_type=month", "payment_type: allowed is payment or refund"),
+    ("payment_type=payment&subscription_type=month&wait=5", "no such parameter: wait"),
+])
+def test_details_name_the_field(api, user, query, detail):
+    assert is_problem(api.request("POST", f"/api/v1/payments/?{query}", user=user), 422)["detail"] == detail
+
+
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE"])
 def test_method_not_allowed(api, method):
     answer = api.request(method, "/api/v1/payments/")
@@ -78,11 +92,12 @@ def test_unauthorized(api, what, token):
         assert answer.headers["WWW-Authenticate"].startswith("Bearer"), what
 
 
-@pytest.mark.parametrize("token", [
-    jwt(claims(exp=int(time.time()) - 20)), jwt(claims(nbf=int(time.time()) + 20)),
-    jwt(claims(user_id=str(uuid.uuid4()).upper())), jwt(claims(roles=["admin"])),
+@pytest.mark.parametrize("more", [
+    lambda now: {"exp": now - 20}, lambda now: {"nbf": now + 20},
+    lambda now: {"user_id": str(uuid.uuid4()).upper()}, lambda now: {"roles": ["admin"]},
 ])
-def test_authorized_within_leeway(api, token):
+def test_authorized_within_leeway(api, more):
+    token = jwt(claims(**more(int(time.time()))))  # made now: the leeway runs
     assert api.request("GET", "/api/v1/payments/", token=token).status == 200
 
 
@@ -148,7 +163,8 @@ def test_idempotency_key(api, user):
     assert again.status == 202 and again.headers["Idempotent-Replayed"] == "true"
     assert {k: again.json[k] for k in ("payment_id", "amount", "currency")} == {
         k: first.json[k] for k in ("payment_id", "amount", "currency")}
-    is_problem(api.pay(user, subscription_type="year", key="order-1"), 422)
+    conflict = is_problem(api.pay(user, subscription_type="year", key="order-1"), 422)
+    assert conflict["detail"].startswith("Idempotency-Key: ")
     is_problem(api.pay(user, payment_type="refund", key="order-1"), 422)
     assert api.pay(user, key="order-2").status == 409
     assert len(api.request("GET", "/api/v1/payments/", user=user).json["items"]) == 1

@@ -7,9 +7,9 @@ def test_green_beside_the_running_process(subpay, user):
     subpay.settled(user, subpay.pay(user).json["payment_id"])
     report = subpay.audit()
     ids = [i["id"] for i in report["invariants"]]
-    assert report["ok"] and {"I2", "I3", "I4", "I5", "I7", "I10"} <= set(ids)
+    assert report["ok"] and ids == [f"I{n}" for n in range(1, 11)]
     assert all(set(i) == {"id", "ok", "checked", "broken", "examples"} for i in report["invariants"])
-    assert all(i["checked"] > 0 for i in report["invariants"])
+    assert all(i["checked"] > 0 for i in report["invariants"] if i["id"] not in ("I8", "I9"))  # no refund, nothing owed
     text = subpay.cli("audit").stdout
     assert any(line.startswith("I4 ok ") and line.endswith(" checked") for line in text.split("\n"))
 

@@ -5,6 +5,7 @@ import stat
 import uuid
 
 import pytest
+from conftest import until
 
 
 def one_line(done, *words):
@@ -20,6 +21,17 @@ def test_help_and_version(make_subpay):
     for command in ("run", "token", "topic", "migrate", "audit", "config", "processing"):
         assert f"{command}" in help_
     assert subpay.cli("--version").stdout.startswith("subpay ")
+    assert subpay.cli("help").stdout == help_
+    names = [line.split()[0] for line in help_.split("commands:\n")[1].split("\n\n")[0].split("\n")]
+    assert len(names) >= 15
+    for name in names:
+        told = subpay.cli(name, "--help").stdout
+        assert told.startswith(f"subpay {name}: ") and f"usage: subpay {name}" in told
+        assert len(told.rstrip().split("\n\n")) >= 3, f"{name} --help does not say what it does"
+        assert subpay.cli("help", name).stdout == told
+    assert "3600" in subpay.cli("token", "--help").stdout
+    assert "Exit: 0" in subpay.cli("audit", "--help").stdout
+    assert "--markdown" in subpay.cli("config", "--help").stdout
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -84,8 +96,38 @@ def test_a_port_that_is_taken(make_subpay, name):
 def test_a_second_process_is_refused_with_the_pid(make_subpay):
     subpay = make_subpay().start()
     done = subpay.cli("run", check=1)
-    one_line(done, str(subpay.process.pid))
+    one_line(done, str(subpay.process.pid), f"DATA_DIR={subpay.data}", "in use by process", "another DATA_DIR")
     assert subpay.request("GET", "/health/live").status == 200
+
+
+@pytest.mark.parametrize("key", ["", "k" * 40])
+@pytest.mark.parametrize("data_dir, word", [
+    ("/dev/null", "is not a directory"), ("/dev/null/data", "is not a directory"),
+    ("/proc/nobody/data", "cannot be written"), ("d" * 300, "is too long")])
+def test_a_data_dir_that_cannot_be_used_is_named(make_subpay, key, data_dir, word):
+    done = make_subpay().cli("run", check=2, DATA_DIR=data_dir, JWT_SECRET_KEY=key)
+    one_line(done, f"DATA_DIR={data_dir}: {word}")
+    assert "jwt.key" not in done.stderr
+
+
+def test_an_address_is_named_once(make_subpay):
+    done = make_subpay().cli("run", check=2, SUBSCRIPTION_APP_LISTEN="192.0.2.1:8101")
+    refusal = done.stderr.strip().split("\n")[-1]  # before it stands the warning that it is not loopback
+    assert refusal.startswith("subpay: SUBSCRIPTION_APP_LISTEN=192.0.2.1:8101: ")
+    assert refusal.count("192.0.2.1") == 1
+
+
+def test_a_token_without_a_key_makes_one_and_says_so(make_subpay, user):
+    subpay = make_subpay(JWT_SECRET_KEY="")
+    one_line(subpay.cli("token", "--user", user), "made a new key in", str(subpay.data / "jwt.key"))
+    assert subpay.cli("token", "--user", user).stderr == ""
+
+
+def test_warnings_at_the_start(make_subpay):
+    subpay = make_subpay(ENVIRONMENT="prod", PROCESSOR="http://127.0.0.1:9")
+    (subpay.folder / ".env").write_text("BATCH_SZE=7\n")
+    subpay.start()
+    until(lambda: "BATCH_SZE" in subpay.errors() and "DATA_DIR/mail" in subpay.errors(), "both are told")
 
 
 def test_the_first_start_makes_a_key(make_subpay, user):
@@ -122,11 +164,14 @@ def test_dotenv_and_the_environment_wins(make_subpay):
 
 def test_migrate(make_subpay):
     subpay = make_subpay()
+    empty = subpay.cli("migrate", "current")
+    assert empty.stdout == "" and "no revision" in empty.stderr
+    assert "this program needs 000" in subpay.cli("migrate", "check", check=1).stderr
     subpay.cli("migrate", "upgrade")
-    assert "0001_initial" in subpay.cli("migrate", "current").stdout
+    assert "(head)" in subpay.cli("migrate", "current").stdout
     assert "0001_initial" in subpay.cli("migrate", "history").stdout
     subpay.start()
-    assert "0001_initial" in subpay.cli("migrate", "current").stdout
+    assert "(head)" in subpay.cli("migrate", "current").stdout
     one_line(subpay.cli("migrate", "upgrade", check=1), str(subpay.process.pid))
 
 

@@ -20,6 +20,31 @@ def test_topics_are_listed(subpay):
     assert {"payments", "payments.rejected"} <= set(names)
 
 
+def test_how_far_a_topic_is_read(subpay, user):
+    subpay.settled(user, subpay.pay(user).json["payment_id"])
+    until(lambda: "payments\t1\t1\t1\n" in subpay.cli("topic", "list", "--long").stdout, "one record, read")
+    assert "payments.rejected\t0\t0\t0\n" in subpay.cli("topic", "list", "--long").stdout
+
+
+def test_rewind_says_what_it_moved(subpay, user):
+    subpay.settled(user, subpay.pay(user).json["payment_id"])
+    assert subpay.cli("topic", "rewind", "payments", "--beginning").stdout == "payments: 1 -> 0\n"
+    until(lambda: subpay.rows("SELECT next FROM positions") == [(1,)], "it is read again")
+    done = subpay.cli("topic", "rewind", "payments", "--to", "9", check=1)
+    assert "--to 9: allowed are 0 to 1" in done.stderr
+    subpay.stop()
+    assert subpay.cli("topic", "rewind", "payments", "--to", "0").stdout == "payments: 1 -> 0\n"
+    subpay.cli("topic", "rewind", "payments", "--to", "9", check=1)
+    done = subpay.cli("topic", "rewind", "payments", "--to", "0", "--partition", "4", check=1)
+    assert "--partition 4" in done.stderr
+
+
+def test_a_complaint_names_the_whole_command(subpay):
+    done = subpay.cli("topic", "list", "payments", check=2)
+    assert "topic list: unexpected argument payments" in done.stderr and "subpay topic list --help" in done.stderr
+    subpay.cli("topic", "list", "--help")
+
+
 def test_a_request_is_a_record(subpay, user):
     payment_id = subpay.pay(user).json["payment_id"]
     key, value = consume(subpay, "payments")[0]
@@ -94,6 +119,21 @@ def test_an_unknown_topic(subpay):
     for arguments in (("produce", "nothing"), ("consume", "nothing"), ("rewind", "nothing", "--beginning")):
         done = subpay.cli("topic", *arguments, stdin="", check=1)
         assert "nothing" in done.stderr
+
+
+def test_consume_ends_when_nobody_reads(subpay, user):
+    """`topic consume … | head -1`: no further record comes that a write could fail with."""
+    subpay.pay(user)
+    child = subprocess.Popen([BINARY, "topic", "consume", "payments", "--from-beginning"], env=subpay.environment,
+                             cwd=subpay.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout.readline().startswith(user + "\t")
+    child.stdout.close()
+    try:
+        assert child.wait(10) == 0
+        assert child.stderr.read() == ""
+    finally:
+        child.kill()
+        child.stderr.close()
 
 
 def test_consume_follows(subpay, user):

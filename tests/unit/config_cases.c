@@ -273,7 +273,7 @@ const struct refused BAD[] = {
      "PROCESSOR=processing:5001: allowed is " URL_ALLOWED},
     {RUN, {"PROCESSOR=ftp://x"}, NULL, "PROCESSOR=ftp://x: allowed is " URL_ALLOWED},
     {RUN, {"PROCESSOR=http://"}, NULL, "PROCESSOR=http://: allowed is " URL_ALLOWED},
-    {RUN, {"PROCESSOR=http://u:p@h"}, NULL, "PROCESSOR=http://u:p@h: allowed is " URL_ALLOWED},
+    {RUN, {"PROCESSOR=http://u:p@h"}, NULL, "PROCESSOR=http://***@h: allowed is " URL_ALLOWED},
     {RUN, {"PROCESSOR=http://h?x=1"}, NULL, "PROCESSOR=http://h?x=1: allowed is " URL_ALLOWED},
     {RUN, {"AUTH_SERVICE=auth"}, NULL, "AUTH_SERVICE=auth: allowed is " URL_ALLOWED},
     {RUN,

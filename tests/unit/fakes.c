@@ -242,10 +242,12 @@ static enum err queue_fake_trim(struct queue *queue, const char *topic, int32_t 
 {
     struct fake_queue *q = fake_queue_of(queue);
 
-    (void)topic;
     (void)partition;
     q->trims++;
-    q->trim_taken = taken;
+    if (strstr(topic, ".rejected"))
+        q->trim_rejected_taken = taken;
+    else
+        q->trim_taken = taken;
     q->trim_older_than_us = older_than_us;
     *more = q->trim_more;
     return ERR_OK;
@@ -464,6 +466,8 @@ static enum err ledger_fake_settle(struct ledger *ledger, struct fact *facts, si
         facts[i].verdict = l->verdict;
         facts[i].waiting_duplicated = 0;
         l->facts[l->fact_count++] = facts[i];
+        if (facts[i].voided)
+            facts[i].reason = REASON_NOT_ANSWERED; /* out */
     }
     return ERR_OK;
 }
@@ -514,6 +518,142 @@ static enum err ledger_fake_counts(struct ledger *ledger, struct ledger_counts *
     return ERR_OK;
 }
 
+struct attempt *fake_ledger_known(struct fake_ledger *l, uint32_t n)
+{
+    struct attempt *a = &l->known[l->known_count++];
+
+    *a = *fake_ledger_claim(l, n);
+    l->claim_count--;
+    a->needs_decision = true;
+    return a;
+}
+
+static enum err ledger_fake_attempt(struct ledger *ledger, const struct uuid *payment_id,
+                                    struct arena *arena, struct attempt **out)
+{
+    struct fake_ledger *l = fake_ledger_of(ledger);
+
+    if (l->attempt_err != ERR_OK)
+        return l->attempt_err;
+    if (uuid_equal(&l->conflicts, payment_id))
+        return ERR_CONFLICT;
+    for (size_t i = 0; i < l->known_count; i++)
+        if (uuid_equal(&l->known[i].payment_id, payment_id)) {
+            *out = arena_new(arena, struct attempt);
+            assert(*out != NULL);
+            **out = l->known[i];
+            return ERR_OK;
+        }
+    return ERR_NOT_FOUND;
+}
+
+static enum err ledger_fake_decide(struct ledger *ledger, struct ledger_decision *decision)
+{
+    struct fake_ledger *l = fake_ledger_of(ledger);
+
+    if (l->decide_err != ERR_OK)
+        return l->decide_err;
+    decision->verdict = l->decision_verdict;
+    (void)text_copy(l->evidence, sizeof l->evidence, decision->evidence);
+    (void)text_copy(l->actor, sizeof l->actor, decision->actor);
+    l->decisions[l->decision_count++] = *decision;
+    return ERR_OK;
+}
+
+static enum err ledger_fake_journal_position(struct ledger *ledger, const char *instance_id,
+                                             int64_t *seq)
+{
+    (void)instance_id;
+    *seq = fake_ledger_of(ledger)->journal_position;
+    return ERR_OK;
+}
+
+static enum err ledger_fake_learn(struct ledger *ledger, const char *instance_id, int64_t from,
+                                  bool hold, const struct journal_entry *entries, size_t count,
+                                  struct ledger_learned *out)
+{
+    struct fake_ledger *l = fake_ledger_of(ledger);
+
+    (void)instance_id;
+    l->learn_calls++;
+    if (l->learn_err != ERR_OK)
+        return l->learn_err;
+    if (l->learn_moved > 0) {
+        l->journal_position = l->learn_moved;
+        l->learn_moved = 0;
+    }
+    if (from != l->journal_position)
+        return ERR_MOVED;
+    l->held = l->held && hold;
+    if (count > l->longest_learn)
+        l->longest_learn = count;
+    for (size_t i = 0; i < count; i++)
+        l->learned[l->learned_count++] = entries[i].seq;
+    l->journal_position = entries[count - 1].seq;
+    *out = (struct ledger_learned){.rewound = l->learn_rewound, .recorded = l->learn_rewound};
+    l->learn_rewound = false;
+    return ERR_OK;
+}
+
+static enum err ledger_fake_learned_all(struct ledger *ledger)
+{
+    struct fake_ledger *l = fake_ledger_of(ledger);
+
+    if (l->learned_all_err == ERR_OK)
+        l->learned_all_calls++;
+    return l->learned_all_err;
+}
+
+static enum err ledger_fake_asked(struct ledger *ledger, const char *instance_id,
+                                  const struct journal_entry *entry, struct ledger_learned *out)
+{
+    struct fake_ledger *l = fake_ledger_of(ledger);
+
+    (void)instance_id;
+    if (l->asked_err != ERR_OK)
+        return l->asked_err;
+    copy_bytes(l->asked_body, sizeof l->asked_body, entry->body, entry->body_len);
+    (void)text_copy(l->asked_url, sizeof l->asked_url, entry->action_url);
+    l->asked[l->asked_count++] = *entry;
+    *out = (struct ledger_learned){.rewound = true, .recorded = 1};
+    return ERR_OK;
+}
+
+static enum err ledger_fake_asked_unknown(struct ledger *ledger, const struct uuid *payment_id)
+{
+    struct fake_ledger *l = fake_ledger_of(ledger);
+
+    l->asked_unknown[l->asked_unknown_count++] = *payment_id;
+    return ERR_OK;
+}
+
+static enum err ledger_fake_instance(struct ledger *ledger, char out[LEDGER_INSTANCE_MAX + 1])
+{
+    struct fake_ledger *l = fake_ledger_of(ledger);
+
+    if (l->instance_err == ERR_OK)
+        (void)text_copy(out, LEDGER_INSTANCE_MAX + 1, l->instance);
+    return l->instance_err;
+}
+
+static enum err ledger_fake_mark_restored(struct ledger *ledger, int64_t *marked)
+{
+    struct fake_ledger *l = fake_ledger_of(ledger);
+
+    l->mark_calls++;
+    *marked = l->marked;
+    return ERR_OK;
+}
+
+static enum err ledger_fake_heartbeat(struct ledger *ledger, const char *service)
+{
+    struct fake_ledger *l = fake_ledger_of(ledger);
+
+    l->heartbeats++;
+    (void)text_copy(l->heartbeat_of, sizeof l->heartbeat_of, service);
+    return ERR_OK;
+}
+
 static enum err ledger_fake_recover(struct ledger *ledger)
 {
     (void)ledger;
@@ -545,6 +685,16 @@ static const struct ledger_ops FAKE_LEDGER_OPS = {
     .rewind = ledger_fake_rewind,
     .claim = ledger_fake_claim,
     .due = ledger_fake_due,
+    .attempt = ledger_fake_attempt,
+    .decide = ledger_fake_decide,
+    .journal_position = ledger_fake_journal_position,
+    .learn = ledger_fake_learn,
+    .learned_all = ledger_fake_learned_all,
+    .asked = ledger_fake_asked,
+    .asked_unknown = ledger_fake_asked_unknown,
+    .instance = ledger_fake_instance,
+    .mark_restored = ledger_fake_mark_restored,
+    .heartbeat = ledger_fake_heartbeat,
     .settle = ledger_fake_settle,
     .defer = ledger_fake_defer,
     .untold = ledger_fake_untold,
@@ -560,7 +710,8 @@ void fake_ledger_init(struct fake_ledger *l)
 {
     memset(l, 0, sizeof *l);
     l->ledger.ops = &FAKE_LEDGER_OPS;
-    l->refused = l->bad = fake_id(UINT32_MAX);
+    l->refused = l->bad = l->conflicts = fake_id(UINT32_MAX);
+    l->held = true;
 }
 
 /* ---- gateway ---- */
@@ -581,6 +732,19 @@ static enum err gateway_fake_submit(struct gateway *gateway, const struct gatewa
     g->in_flight++;
     if (g->in_flight > g->most_in_flight)
         g->most_in_flight = g->in_flight;
+    if (call->verb == GATEWAY_INSTANCE) {
+        g->instance_calls++;
+        if (g->auto_instance != NULL)
+            fake_gateway_instance(g, g->auto_instance);
+        return ERR_OK;
+    }
+    if (call->verb == GATEWAY_JOURNAL) {
+        g->journal_calls++;
+        g->journal_after = call->after_seq;
+        if (g->auto_journal)
+            fake_gateway_page(g, 1, 0);
+        return ERR_OK;
+    }
     assert(g->call_count < FAKE_MANY);
     struct fake_call *c = &g->calls[g->call_count++];
     *c = (struct fake_call){.verb = call->verb,
@@ -608,7 +772,7 @@ static size_t gateway_fake_in_flight(const struct gateway *gateway)
     return ((const struct fake_gateway *)gateway)->in_flight;
 }
 
-static struct gateway_promises gateway_fake_promises(const struct gateway *gateway)
+static struct promises gateway_fake_promises(const struct gateway *gateway)
 {
     return ((const struct fake_gateway *)gateway)->promises;
 }
@@ -628,7 +792,12 @@ static void gateway_fake_watch(struct gateway *gateway, void (*wake)(void *), vo
 
 static void gateway_fake_close(struct gateway *gateway)
 {
-    fake_gateway_of(gateway)->closed = true;
+    struct fake_gateway *g = fake_gateway_of(gateway);
+
+    for (size_t i = 0; i < g->answer_count; i++)
+        journal_page_free(g->answers[i].page);
+    g->answer_count = 0;
+    g->closed = true;
 }
 
 static const struct gateway_ops FAKE_GATEWAY_OPS = {
@@ -645,7 +814,7 @@ void fake_gateway_init(struct fake_gateway *g)
 {
     memset(g, 0, sizeof *g);
     g->gateway.ops = &FAKE_GATEWAY_OPS;
-    g->promises = (struct gateway_promises){.key_ttl_us = US_PER_DAY, .ask = true, .voids = true};
+    g->promises = (struct promises){.key_ttl_us = US_PER_DAY, .ask = true, .voids = true};
 }
 
 struct gateway_answer *fake_gateway_answer(struct fake_gateway *g, enum gateway_verb verb,
@@ -668,6 +837,30 @@ void fake_gateway_instance(struct fake_gateway *g, const char *instance_id)
 
     a->payment_id = UUID_NIL;
     (void)text_copy(a->instance_id, sizeof a->instance_id, instance_id);
+}
+
+void fake_gateway_page(struct fake_gateway *g, int64_t first_seq, size_t count)
+{
+    struct gateway_answer *a = fake_gateway_answer(g, GATEWAY_JOURNAL, 0, GATEWAY_JOURNAL_IS);
+    struct arena arena;
+
+    arena_init(&arena, 64 * 1024 * 1024);
+    a->payment_id = UUID_NIL;
+    a->page = arena_new(&arena, struct journal_page);
+    struct journal_entry *entries = arena_array(&arena, struct journal_entry, count);
+    assert(a->page != NULL && entries != NULL);
+    for (size_t i = 0; i < count; i++)
+        entries[i] = (struct journal_entry){
+            .seq = first_seq + (int64_t)i,
+            .request = {.payment_id = fake_id(1), .user_id = fake_id(2)},
+            .money = {39900, "RUB"},
+            .body = "{}",
+            .body_len = 2,
+            .processing_id = "",
+            .action_url = "",
+            .expires_at_us = TIME_NEVER,
+        };
+    *a->page = (struct journal_page){.arena = arena, .entries = entries, .count = count};
 }
 
 /* ---- mailer ---- */

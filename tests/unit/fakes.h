@@ -59,7 +59,7 @@ struct fake_queue {
     bool assigned, revoke;
     int64_t read_from; /* -1: not started */
     int starts, trims;
-    int64_t trim_taken, trim_older_than_us;
+    int64_t trim_taken, trim_rejected_taken, trim_older_than_us;
     bool trim_more;
     bool closed;
 };
@@ -94,6 +94,31 @@ struct fake_ledger {
     struct uuid bad; /* settle answers ERR_BUG when it is among the facts */
     struct deferral deferrals[FAKE_MANY];
     size_t deferral_count;
+    struct attempt known[16]; /* to ledger_attempt; `conflicts` is known and not in processing */
+    size_t known_count;
+    struct uuid conflicts;
+    struct ledger_decision decisions[16]; /* their texts are borrowed: look at evidence and actor */
+    char evidence[LEDGER_EVIDENCE_MAX + 1], actor[LEDGER_ACTOR_MAX + 1];
+    size_t decision_count;
+    enum decision_verdict decision_verdict;
+    enum err attempt_err, decide_err;
+
+    char instance[LEDGER_INSTANCE_MAX + 1]; /* that something undecided was sent to */
+    enum err instance_err, learn_err, learned_all_err, asked_err;
+    int64_t journal_position;
+    int64_t learned[FAKE_MANY]; /* seqs */
+    size_t learned_count, learn_calls, learned_all_calls, longest_learn;
+    bool held;                      /* every call */
+    bool learn_rewound;             /* of the next one */
+    int64_t learn_moved;            /* > 0: the next call finds the position there */
+    struct journal_entry asked[16]; /* texts are borrowed, but: */
+    char asked_body[64], asked_url[LEDGER_URL_MAX + 1];
+    size_t asked_count;
+    struct uuid asked_unknown[16];
+    size_t asked_unknown_count;
+    int64_t marked;
+    size_t mark_calls, heartbeats;
+    char heartbeat_of[32];
 
     struct telling tellings[FAKE_MANY];
     size_t telling_count;
@@ -108,6 +133,7 @@ void fake_ledger_init(struct fake_ledger *l);
 /* One more to be claimed, or due. */
 struct attempt *fake_ledger_claim(struct fake_ledger *l, uint32_t n);
 struct attempt *fake_ledger_due(struct fake_ledger *l, uint32_t n);
+struct attempt *fake_ledger_known(struct fake_ledger *l, uint32_t n); /* in processing */
 
 /* ---- gateway ---- */
 
@@ -120,10 +146,15 @@ struct fake_call {
 };
 struct fake_gateway {
     struct gateway gateway;
-    struct gateway_promises promises;
+    struct promises promises;
     enum err submit_err;
-    struct fake_call calls[FAKE_MANY];
+    struct fake_call calls[FAKE_MANY]; /* about payments */
     size_t call_count, in_flight, most_in_flight;
+    size_t instance_calls, journal_calls;
+    int64_t journal_after; /* of the last of them */
+    /* Answers at once: who it is (NULL: not), and an empty journal. */
+    const char *auto_instance;
+    bool auto_journal;
     struct gateway_answer answers[FAKE_MANY];
     size_t answer_count;
     bool closed;
@@ -132,6 +163,8 @@ void fake_gateway_init(struct fake_gateway *g);
 struct gateway_answer *fake_gateway_answer(struct fake_gateway *g, enum gateway_verb verb,
                                            uint32_t n, enum gateway_result result);
 void fake_gateway_instance(struct fake_gateway *g, const char *instance_id);
+/* A page with these seqs; count 0: the end. */
+void fake_gateway_page(struct fake_gateway *g, int64_t first_seq, size_t count);
 
 /* ---- mailer ---- */
 

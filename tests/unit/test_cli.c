@@ -142,6 +142,18 @@ static void test_parse(void **state)
     }
 }
 
+static void test_parse_without_positions(void **state)
+{
+    (void)state;
+    char command[] = "do", argument[] = "a";
+    char *argv[] = {command, argument};
+    capture();
+    bool taken = cli_parse(2, argv, NULL, 0, NULL, 0, NULL);
+    assert_string_equal(released(), "subpay: do: unexpected argument a: allowed are options alone "
+                                    "(see subpay do --help)\n");
+    assert_false(taken);
+}
+
 static char folder[] = "/tmp/subpay-test-cli-XXXXXX";
 
 static void in_folder(struct config *c)
@@ -196,8 +208,13 @@ static void test_key_is_made_once(void **state)
     assert_non_null(strstr(said, "JWT_SECRET_KEY is unset"));
     assert_non_null(strstr(said, key_path()));
     mode_t mask = umask(0);
-    assert_true(cli_jwt_key(&first, true, &code));
+    capture();
+    bool made = cli_jwt_key(&first, true, &code);
+    said = released();
     umask(mask);
+    assert_true(made);
+    assert_non_null(strstr(said, "subpay: made a new key in "));
+    assert_non_null(strstr(said, key_path()));
     assert_true(cli_jwt_key(&second, false, &code));
     assert_int_equal(strlen(first.jwt_secret), 64);
     assert_int_equal(strspn(first.jwt_secret, "0123456789abcdef"), 64);
@@ -207,8 +224,43 @@ static void test_key_is_made_once(void **state)
     assert_int_equal(stat(first.data_dir, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0700);
     in_folder(&second);
-    assert_true(cli_jwt_key(&second, true, &code));
+    capture();
+    made = cli_jwt_key(&second, true, &code);
+    assert_string_equal(released(), "");
+    assert_true(made);
     assert_string_equal(first.jwt_secret, second.jwt_secret);
+}
+
+/* It is DATA_DIR that has to be changed, so it is DATA_DIR that is named. */
+static void test_data_dir_is_named(void **state)
+{
+    static const struct {
+        const char *data_dir, *wrong;
+    } CASES[] = {
+        {"/dev/null", "DATA_DIR=/dev/null: is not a directory: allowed is "},
+        {"/dev/null/data", "DATA_DIR=/dev/null/data: is not a directory: allowed is "},
+        {"/proc/nobody/data", "DATA_DIR=/proc/nobody/data: cannot be written: "},
+        {NULL, ": is too long: "},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct config c;
+        int code = -1;
+        config_defaults(&c);
+        memset(c.data_dir, 'x', 300);
+        c.data_dir[300] = '\0';
+        if (CASES[i].data_dir)
+            assert_true(text_copy(c.data_dir, sizeof c.data_dir, CASES[i].data_dir));
+        capture();
+        bool made = cli_jwt_key(&c, true, &code);
+        const char *said = released();
+        assert_false(made);
+        assert_int_equal(code, CLI_USAGE);
+        if (!strstr(said, CASES[i].wrong))
+            fail_msg("%s", said);
+        assert_int_equal(strncmp(said, "subpay: DATA_DIR=", 17), 0);
+        assert_null(strstr(said, "jwt.key"));
+    }
 }
 
 static void test_configured_key_wins(void **state)
@@ -356,6 +408,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_parse_without_positions),
+        cmocka_unit_test(test_data_dir_is_named),
         cmocka_unit_test_teardown(test_key_is_made_once, remove_data),
         cmocka_unit_test_teardown(test_configured_key_wins, remove_data),
         cmocka_unit_test_teardown(test_bad_key_files, remove_data),

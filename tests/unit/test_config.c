@@ -303,6 +303,29 @@ static void test_warning(void **state)
     }
 }
 
+static void test_warnings_of_mail_and_unknown_names(void **state)
+{
+    static const char *const PROD[6] = {"ENVIRONMENT=prod", "PROCESSOR=https://pay.example",
+                                        "JWT_SECRET_KEY=" S32, "NOT_OURS=1"};
+    static const char FILE_TEXT[] = "BATCH_SZE=7\nTOPIC=payments\nJWT_SECRET_KEY_FILE=key\n"
+                                    "MAIL_FROM_FILE=x\nMAIL_FROM=a@b.example\n";
+    static const char *const NONE[6] = {0};
+    (void)state;
+    struct config c;
+    char why[2048];
+    assert_int_equal(load(&c, CONFIG_FOR_RUN, PROD, NULL, why, sizeof why), ERR_OK);
+    assert_true(config_warns(&c, why, sizeof why));
+    assert_string_equal(why, "nobody gets mail: this build only writes it to DATA_DIR/mail");
+    assert_int_equal(load(&c, CONFIG_FOR_RUN, NONE, FILE_TEXT, why, sizeof why), ERR_OK);
+    assert_true(config_warns(&c, why, sizeof why));
+    assert_string_equal(why,
+                        ".env has names that are no settings of subpay: BATCH_SZE, MAIL_FROM_FILE");
+    assert_int_equal(load(&c, CONFIG_FOR_RUN, PROD, FILE_TEXT, why, sizeof why), ERR_OK);
+    char small[16];
+    assert_true(config_warns(&c, small, sizeof small)); /* both, cut */
+    assert_string_equal(small, "nobody gets mai");
+}
+
 /* `.env.example` with every # taken away in front of a setting is the default configuration. */
 static void test_example_is_the_default(void **state)
 {
@@ -405,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_env_file_garbage),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_warning),
+        cmocka_unit_test(test_warnings_of_mail_and_unknown_names),
         cmocka_unit_test(test_example_is_the_default),
         cmocka_unit_test(test_documents),
     };

@@ -15,9 +15,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fakes.h"
 #include "http/client.h"
 #include "ledger/embedded.h"
 #include "services/control.h"
+#include "services/processor.h"
 
 #define ANSWER_MAX 8192
 
@@ -81,7 +83,10 @@ struct house {
     struct db *reader, *test_reader;
     struct queue *queue, *test_queue;
     struct ledger *test_ledger;
-    struct service *service;
+    struct service *service, *processor;
+    struct fake_ledger *books; /* of the processor */
+    struct fake_gateway *gateway;
+    struct metrics *metrics;
     struct http_server *server;
     pthread_t writer_thread, service_thread, server_thread;
     sem_t work;
@@ -113,9 +118,13 @@ static void wake(void *ctx)
 static void *service_main(void *arg)
 {
     struct house *h = arg;
-    const struct env env = {.clock = clock_real(), .random = random_real()};
+    struct log log = {.fd = -1, .clock = clock_real()};
+    const struct env env = {.clock = clock_real(), .random = random_real(), .log = &log};
     while (!atomic_load(&h->over)) {
         (void)service_step(h->service, &env);
+        do {
+            (void)service_step(h->processor, &env);
+        } while (h->gateway->answer_count > 0);
         while (sem_wait(&h->work) != 0)
             continue;
     }
@@ -140,13 +149,32 @@ static void house_open_queue(struct house *h)
     assert_int_equal(queue_create(h->test_queue, "payments", 1), ERR_OK);
 }
 
+static void house_open_processor(struct house *h)
+{
+    const struct processor_settings settings = {.timeout_us = US_PER_S};
+    h->books = calloc(1, sizeof *h->books);
+    h->gateway = calloc(1, sizeof *h->gateway);
+    assert_true(h->books && h->gateway && (h->metrics = metrics_open()));
+    fake_ledger_init(h->books);
+    fake_gateway_init(h->gateway);
+    h->gateway->auto_instance = "instance-1";
+    h->gateway->auto_journal = true;
+    h->gateway->promises.voids = false;
+    fake_ledger_known(h->books, 1);
+    assert_int_equal(processor_open(&h->processor, &settings, &h->books->ledger,
+                                    &h->gateway->gateway, h->metrics, (struct wake){wake, h}),
+                     ERR_OK);
+}
+
 static void house_open_service(struct house *h)
 {
     char why[256] = "";
     struct ledger *ledger = NULL;
     assert_int_equal(embedded_ledger(h->embedded, &ledger), ERR_OK);
     assert_int_equal(sem_init(&h->work, 0, 0), 0);
-    assert_int_equal(control_open(&h->service, ledger, h->queue, (struct wake){wake, h}), ERR_OK);
+    house_open_processor(h);
+    assert_int_equal(
+        control_open(&h->service, ledger, h->queue, h->processor, (struct wake){wake, h}), ERR_OK);
     assert_int_equal(http_server_open(&h->server, clock_real()), ERR_OK);
     assert_int_equal(http_listen_unix(h->server, h->dir, CONTROL_SOCKET, CONTROL_BODY_MAX,
                                       control_on_request, h->service, why, sizeof why),
@@ -194,7 +222,11 @@ static int house_close(void **state)
     atomic_store(&h->over, true);
     sem_post(&h->work);
     assert_int_equal(pthread_join(h->service_thread, NULL), 0);
+    h->processor->ops->close(h->processor);
     h->service->ops->close(h->service);
+    metrics_close(h->metrics);
+    free(h->books);
+    free(h->gateway);
     http_server_close(h->server);
     writer_stop(embedded_writer(h->embedded));
     assert_int_equal(pthread_join(h->writer_thread, NULL), 0);
@@ -384,6 +416,89 @@ static void test_create(void **state)
     assert_int_equal(queue_log(h->test_queue, "wide", 0, &log), ERR_NOT_FOUND);
 }
 
+static void call_decision(struct house *h, uint32_t n, const char *body)
+{
+    char path[120], id[UUID_TEXT];
+    struct uuid payment_id = fake_id(n);
+    uuid_format(&payment_id, id);
+    (void)snprintf(path, sizeof path, "/payments/%s/decision", id);
+    call_text(h, "POST", path, body);
+}
+
+#define DECISION(outcome, evidence, actor)                                                         \
+    "{\"outcome\":\"" outcome "\",\"evidence\":\"" evidence "\",\"actor\":\"" actor "\"}"
+
+static void test_decision(void **state)
+{
+    struct house *h = *state;
+    call_decision(h, 1, DECISION("decline", "letter 7", "operator:ann"));
+    assert_int_equal(h->status, 200);
+    assert_string_equal(h->answer, "{\"outcome\":\"decline\"}");
+    assert_string_equal(h->books->evidence, "letter 7");
+    assert_string_equal(h->books->actor, "operator:ann");
+    assert_int_equal(h->books->decisions[0].outcome, PAYMENT_DECLINE);
+
+    call_decision(h, 2, DECISION("accepted", "letter 7", "operator:ann"));
+    assert_int_equal(h->status, 404);
+    h->books->decision_verdict = DECISION_NOT_NEEDED;
+    call_decision(h, 1, DECISION("error", "letter 7", "operator:ann"));
+    assert_int_equal(h->status, 409);
+    assert_non_null(strstr(h->answer, "needs_decision"));
+    h->books->decide_err = ERR_NO_SPACE;
+    call_decision(h, 1, DECISION("error", "letter 7", "operator:ann"));
+    assert_int_equal(h->status, 503);
+}
+
+static void test_decision_refused(void **state)
+{
+    struct house *h = *state;
+    static const char *const refused[] = {
+        "{}",
+        DECISION("unknown", "letter 7", "operator:ann"),
+        DECISION("maybe", "letter 7", "operator:ann"),
+        DECISION("error", "", "operator:ann"),
+        DECISION("error", "letter 7", "ann"),
+        DECISION("error", "letter 7", "operator:"),
+        "{\"outcome\":\"error\",\"actor\":\"operator:ann\"}",
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        call_decision(h, 1, refused[i]);
+        assert_int_equal(h->status, 422);
+    }
+    call_decision(h, 1, "{");
+    assert_int_equal(h->status, 400);
+    static const char *const nowhere[] = {
+        "/payments/", "/payments/1/decision",
+        "/payments/01980000-0000-7000-8000-000000000001/decisions",
+        "/payments/00000000-0000-0000-0000-000000000000/decision"};
+    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++) {
+        call_text(h, "POST", nowhere[i], DECISION("error", "letter 7", "operator:ann"));
+        assert_int_equal(h->status, 404);
+    }
+    call_text(h, "PUT", "/payments/01980000-0000-7000-8000-000000000001/decision", "{}");
+    assert_int_equal(h->status, 405);
+    assert_int_equal(h->books->decision_count, 0);
+}
+
+/* Who decides while it ends is told so. */
+static void test_decision_ends_with_the_processor(void **state)
+{
+    struct house *h = *state;
+    h->processor->ops->drain(h->processor);
+    call_decision(h, 1, DECISION("error", "letter 7", "operator:ann"));
+    assert_int_equal(h->status, 503);
+}
+
+static void test_restored(void **state)
+{
+    struct house *h = *state;
+    call_text(h, "POST", "/restored", "{}");
+    assert_int_equal(h->status, 200);
+    assert_string_equal(h->answer, "{\"marked\":0}");
+    call_text(h, "PUT", "/restored", "{}");
+    assert_int_equal(h->status, 405);
+}
+
 static void test_drain(void **state)
 {
     struct house *h = *state;
@@ -414,6 +529,10 @@ int main(void)
         T(test_a_big_record),
         T(test_rewind),
         T(test_create),
+        T(test_decision),
+        T(test_decision_refused),
+        T(test_decision_ends_with_the_processor),
+        T(test_restored),
         T(test_drain),
         T(test_socket_is_private),
     };

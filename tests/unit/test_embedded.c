@@ -85,7 +85,7 @@ static void a_second_one_is_refused_with_the_pid(void **state)
     assert_int_equal(embedded_holder(f->dir), getpid());
     assert_false(embedded_holder_migrates(f->dir));
     assert_int_equal(open_store(f, &second), ERR_LOCKED);
-    snprintf(pid, sizeof pid, "process %ld", (long)getpid());
+    snprintf(pid, sizeof pid, "in use by process %ld: ", (long)getpid());
     assert_non_null(strstr(f->why, pid));
     assert_int_equal(embedded_holder(f->dir), getpid()); /* asking took nothing away */
     embedded_close(e);
@@ -134,14 +134,18 @@ static void a_migrator_says_that_it_is_one(void **state)
     embedded_unlock(-1);
 }
 
-static void a_folder_that_cannot_be_made_is_named(void **state)
+static void a_folder_that_cannot_be_made_is_refused(void **state)
 {
     struct fixture *f = *state;
     struct embedded *e;
     assert_int_equal(
         embedded_open(&e, "/proc/nobody/data", clock_real(), random_real(), f->why, sizeof f->why),
-        ERR_IO);
-    assert_non_null(strstr(f->why, "/proc/nobody"));
+        ERR_INVALID);
+    assert_non_null(strstr(f->why, "cannot be written: "));
+    assert_int_equal(
+        embedded_open(&e, "/dev/null", clock_real(), random_real(), f->why, sizeof f->why),
+        ERR_INVALID);
+    assert_string_equal(f->why, "is not a directory");
     char deep[5000];
     memset(deep, 'x', sizeof deep - 1);
     deep[sizeof deep - 1] = '\0';
@@ -174,9 +178,9 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(the_folder_is_made_and_private),        T(a_second_one_is_refused_with_the_pid),
-        T(the_lock_ends_with_its_process),        T(a_migrator_says_that_it_is_one),
-        T(a_folder_that_cannot_be_made_is_named), T(readers_work_beside_the_writer),
+        T(the_folder_is_made_and_private),          T(a_second_one_is_refused_with_the_pid),
+        T(the_lock_ends_with_its_process),          T(a_migrator_says_that_it_is_one),
+        T(a_folder_that_cannot_be_made_is_refused), T(readers_work_beside_the_writer),
     };
     return cmocka_run_group_tests_name("embedded", tests, NULL, NULL);
 }

@@ -338,6 +338,65 @@ static void one_wrong_byte(void **state)
         assert_int_equal(read_bytes(GATEWAY_SEND, 200, good, cut).result, GATEWAY_NO_ANSWER);
 }
 
+#define LINE(seq, key, result)                                                                     \
+    "{\"seq\":" seq ",\"key\":\"" key "\",\"request\":{\"payment_id\":\"" key                      \
+    "\",\"user_id\":\"" ID "\",\"payment_type\":\"payment\",\"subscription_type\":\"month\","      \
+    "\"requested_at\":\"2026-01-30T12:00:00.000000Z\",\"amount\":39900,\"currency\":\"RUB\"},"     \
+    "\"answer\":{\"result\":\"" result "\",\"payment_id\":\"" key                                  \
+    "\",\"amount\":39900,\"currency\":\"RUB\",\"transaction_id\":\"t" seq "\"}}\n"
+#define OTHER "3f2b1a00-0000-7000-8000-00000000abce"
+
+static struct gateway_answer read_page(int64_t after, int status, const char *body, size_t len)
+{
+    struct gateway_call call = {.verb = GATEWAY_JOURNAL, .after_seq = after};
+    struct gateway_answer answer;
+    memset(&answer, 0xa5, sizeof answer);
+    processing_read_answer(&call, status, body, len, &answer);
+    assert_int_equal(answer.verb, GATEWAY_JOURNAL);
+    assert_int_equal(answer.page != NULL, answer.result == GATEWAY_JOURNAL_IS);
+    return answer;
+}
+
+static void journals(void **state)
+{
+    (void)state;
+    const char *page = LINE("7", ID, "success") LINE("9", OTHER, "decline");
+    struct gateway_answer a = read_page(6, 200, page, strlen(page));
+    assert_int_equal(a.result, GATEWAY_JOURNAL_IS);
+    assert_int_equal(a.page->count, 2);
+    assert_int_equal(a.page->entries[1].seq, 9);
+    assert_int_equal(a.page->entries[0].answer, LEARN_SUCCESS);
+    journal_page_free(a.page);
+    a = read_page(7, 200, page, strlen(page)); /* it was read already */
+    assert_int_equal(a.result, GATEWAY_NO_ANSWER);
+    assert_string_not_equal(a.note, "");
+    a = read_page(6, 200, "", 0);
+    assert_int_equal(a.result, GATEWAY_JOURNAL_IS);
+    assert_int_equal(a.page->count, 0);
+    journal_page_free(a.page);
+    const int none[] = {404, 501}, other[] = {0, 204, 301, 401, 405, 500, 503};
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(read_page(6, none[i], page, strlen(page)).result, GATEWAY_NO_JOURNAL);
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        assert_int_equal(read_page(6, other[i], page, strlen(page)).result, GATEWAY_NO_ANSWER);
+    const char *bad[] = {"{}",
+                         "[]",
+                         "<html>",
+                         "{\"seq\":7}\n",
+                         LINE("9", ID, "success") LINE("7", OTHER, "decline"),
+                         LINE("7", ID, "maybe")};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        a = read_page(6, 200, bad[i], strlen(bad[i]));
+        assert_int_equal(a.result, GATEWAY_NO_ANSWER);
+        assert_string_not_equal(a.note, "");
+    }
+    for (size_t cut = 1; cut < strlen(page) - 1; cut++) { /* an answer that broke off */
+        a = read_page(6, 200, page, cut);
+        assert_true(a.result == GATEWAY_NO_ANSWER || a.page->count == 1);
+        journal_page_free(a.page);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +410,7 @@ int main(void)
         cmocka_unit_test(pending_may_expire),
         cmocka_unit_test(instances),
         cmocka_unit_test(one_wrong_byte),
+        cmocka_unit_test(journals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

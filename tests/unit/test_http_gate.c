@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "http/buckets.h"
+#include "http/conns.h"
 #include "http/gate.h"
 #include "http/peers.h"
 
@@ -129,6 +130,25 @@ static void test_proxies(void **state)
     assert_string_equal(client_of(g, "10.0.0.1", "", NULL), "10.0.0.1");
     assert_string_equal(client_of(g, "10.0.0.1", "10.0.0.1", NULL), "10.0.0.1");
     assert_string_equal(client_of(g, "", "9.9.9.9", NULL), "");
+    /* with ports */
+    assert_string_equal(client_of(g, "10.0.0.1", "9.9.9.9:1234", NULL), "9.9.9.9");
+    assert_string_equal(client_of(g, "10.0.0.1", "9.9.9.9:1, 10.0.0.1:65535", NULL), "9.9.9.9");
+    assert_string_equal(client_of(g, "::1", "[2001:db8:8000::1]:443", NULL), "2001:db8:8000::1");
+    assert_string_equal(client_of(g, "::1", "[2001:db8:8000::1]", NULL), "2001:db8:8000::1");
+    static const char *const BROKEN[] = {"9.9.9.9:",
+                                         "9.9.9.9:x",
+                                         "9.9.9.9:1:2",
+                                         "[9.9.9.9",
+                                         "[2001:db8:8000::1]x",
+                                         "[2001:db8:8000::1]:",
+                                         "[]:1",
+                                         ":1"};
+    for (size_t i = 0; i < sizeof BROKEN / sizeof BROKEN[0]; i++)
+        assert_string_equal(client_of(g, "10.0.0.1", BROKEN[i], NULL), "10.0.0.1");
+    assert_true(gate_trusts(g, "192.168.3.4"));
+    assert_true(gate_trusts(g, "::ffff:10.0.0.1")); /* as the table of connections has it */
+    assert_false(gate_trusts(g, "9.9.9.9"));
+    assert_false(gate_trusts(g, ""));
     gate_close(g);
 }
 
@@ -218,6 +238,32 @@ static void test_peers(void **state)
     peers_close(p);
 }
 
+/* The cap of an address, which this machine does not have. */
+static void test_crowds(void **state)
+{
+    struct peers *p;
+    struct sockaddr_in6 own = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct conn c = {.fd = -1};
+    char address[64] = "";
+    (void)state;
+    assert_int_equal(peers_open(&p, 4), ERR_OK);
+    assert_false(conn_crowds(&c, address, sizeof address)); /* a unix socket */
+    for (int i = 0; i < HTTP_CONNECTIONS_PER_ADDRESS_MAX; i++) {
+        c.peer = peers_enter(p, v4(0x09090909));
+        assert_false(conn_crowds(&c, address, sizeof address));
+        assert_non_null(peers_enter(p, v4(0x7f000002)));
+        assert_non_null(peers_enter(p, (struct sockaddr *)&own));
+    }
+    c.peer = peers_enter(p, v4(0x09090909));
+    assert_true(conn_crowds(&c, address, sizeof address));
+    assert_string_equal(address, "::ffff:9.9.9.9");
+    c.peer = peers_enter(p, v4(0x7f000002));
+    assert_false(conn_crowds(&c, address, sizeof address));
+    c.peer = peers_enter(p, (struct sockaddr *)&own);
+    assert_false(conn_crowds(&c, address, sizeof address));
+    peers_close(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_origins),
         cmocka_unit_test(test_bad_settings),
         cmocka_unit_test(test_peers),
+        cmocka_unit_test(test_crowds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

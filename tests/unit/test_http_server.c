@@ -29,6 +29,7 @@
 #define FEW_FILES 40
 #define H "Host: a\r\n"
 #define END "Connection: close\r\n\r\n"
+#define CHUNKED "Transfer-Encoding: chunked\r\n\r\n"
 
 /* A clock that runs ahead when it is told to. */
 struct fast_clock {
@@ -64,6 +65,8 @@ static void pause_ms(int ms)
     struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
     nanosleep(&t, NULL);
 }
+
+static const char STATIC[200001] = {[0] = 'a', [199999] = 'z'};
 
 /* What a request looked like, as its answer. */
 static void reply_echo(const struct http_request *r)
@@ -101,6 +104,12 @@ static void on_request(void *ctx, const struct http_request *r)
         memset(big, 'b', sizeof big);
         struct http_response response = {
             .status = 200, .content_type = "text/plain", .body = big, .body_len = sizeof big};
+        assert_true(http_reply(r->server, r->token, &response));
+    } else if (strcmp(r->path, "/static") == 0) {
+        struct http_response response = {.status = 200, .body_static = true};
+        response.content_type = "text/plain";
+        response.body = STATIC;
+        response.body_len = sizeof STATIC - 1;
         assert_true(http_reply(r->server, r->token, &response));
     } else if (strcmp(r->path, "/nothing") == 0) {
         struct http_response response = {.status = 204};
@@ -143,7 +152,7 @@ static void *loop(void *ctx)
     return NULL;
 }
 
-static void world_start(struct world *w)
+static void world_open(struct world *w)
 {
     char why[200] = "";
     memset(w, 0, sizeof *w);
@@ -154,8 +163,18 @@ static void world_start(struct world *w)
     assert_int_equal(
         http_listen(w->server, "127.0.0.1:0", on_request, w, &w->port, why, sizeof why), ERR_OK);
     assert_true(w->port > 0);
+}
+
+static void world_run(struct world *w)
+{
     assert_int_equal(pthread_create(&w->loop, NULL, loop, w->server), 0);
     assert_int_equal(pthread_create(&w->worker, NULL, work, w), 0);
+}
+
+static void world_start(struct world *w)
+{
+    world_open(w);
+    world_run(w);
 }
 
 static void world_end(struct world *w)
@@ -325,6 +344,27 @@ static void test_big_answer(void **state)
     assert_int_equal(strlen(strstr(a, "\r\n\r\n") + 4), 100000);
 }
 
+/* A body that is not copied arrives whole, to several, and is not sent to HEAD. */
+static void test_static_answer(void **state)
+{
+    static char text[ANSWER_MAX];
+    for (int i = 0; i < 3; i++) {
+        int fd = dial(*state);
+        size_t len = 0;
+        say(fd, "GET /static HTTP/1.1\r\n" H END);
+        for (ssize_t n; (n = recv(fd, text + len, sizeof text - len, 0)) > 0;)
+            len += (size_t)n;
+        close(fd);
+        text[len] = '\0';
+        const char *body = strstr(text, "\r\n\r\n") + 4;
+        assert_int_equal(text + len - body, 200000);
+        assert_memory_equal(body, STATIC, 200000);
+    }
+    const char *a = ask(*state, "HEAD /static HTTP/1.1\r\n" H END);
+    assert_non_null(strstr(a, "\r\nContent-Length: 200000\r\n"));
+    assert_string_equal(strstr(a, "\r\n\r\n"), "\r\n\r\n");
+}
+
 static void test_later_from_another_thread(void **state)
 {
     const char *a = ask(*state, "GET /later HTTP/1.1\r\n" H END);
@@ -397,6 +437,23 @@ static void test_refusals(void **state)
         {413, "POST / HTTP/1.1\r\n" H "Content-Length: 16385\r\n\r\n"},
         {413, "POST / HTTP/1.1\r\n" H "Content-Length: 99999999999999999999\r\n\r\n"},
         {413, "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nffffff\r\n"},
+        {413, "POST / HTTP/1.1\r\n" H CHUNKED "ffffffffffffffffffff\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "0x2\r\nxx\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "+2\r\nxx\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "-2\r\nxx\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED " 2\r\nxx\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "2 x\r\nxx\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "2 \r\nxx\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "\r\nxx\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED ";a\r\nxx\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "2;\x01\r\nxx\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "2\nxx\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "2\r\nxx\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "2\rxx\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "2\r\nxx0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "2\r\nxxyy\r\n0\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "2\r\nxx\r\n0\n\n"},
+        {400, "POST / HTTP/1.1\r\n" H CHUNKED "2\r\nxx\r\n0\r\nHost: b\r\n\r\n"},
         {405, "CONNECT a:1 HTTP/1.1\r\n" H "\r\n"},
         {405, "BREW / HTTP/1.1\r\n" H "\r\n"},
     };
@@ -436,6 +493,33 @@ static void test_limits_of_size(void **state)
     for (int i = 0; i < 20; i++)
         len += snprintf(text + len, sizeof text - (size_t)len, "400\r\n%01024d\r\n", 0);
     assert_int_equal(status_of(ask_n(w, text, (size_t)len)), 413);
+}
+
+/* Framed well: also with extensions, byte by byte, and with a request behind it. */
+static void test_chunks(void **state)
+{
+    static const char text[] = "POST /c HTTP/1.1\r\n" H CHUNKED
+                               "002;name=\"v;w\"\r\nhe\r\n0A ; x\r\nllo, world\r\n00;last\r\n\r\n"
+                               "GET /next HTTP/1.1\r\n" H END;
+    const char *a = ask(*state, text);
+    assert_non_null(strstr(a, "POST /c ?  [12 hello, world]"));
+    assert_non_null(strstr(a, "GET /next"));
+    int fd = dial(*state);
+    answer[0] = '\0';
+    for (size_t i = 0; i < sizeof text - 1; i++) {
+        put(fd, text + i, 1);
+        if (i % 8 == 0)
+            pause_ms(1);
+    }
+    hear(fd, answer, NULL);
+    close(fd);
+    assert_non_null(strstr(answer, "POST /c ?  [12 hello, world]"));
+    assert_non_null(strstr(answer, "GET /next"));
+    /* Behind another request, where what is wrong is seen before that one's answer is out. */
+    a = ask(*state, "GET /first HTTP/1.1\r\n" H "\r\nPOST /second HTTP/1.1\r\n" H CHUNKED "+1\r\n");
+    assert_non_null(strstr(a, "GET /first"));
+    assert_null(strstr(a, "POST /second"));
+    assert_int_equal(status_of(strstr(a + 1, "HTTP/1.1 ")), 400);
 }
 
 static void test_expect_continue(void **state)
@@ -590,6 +674,51 @@ static void test_clients_leave(void **state)
     for (int i = 0; i < PATIENCE_MS && http_server_open_requests(w->server) > 0; i++)
         pause_ms(1);
     assert_int_equal(http_server_open_requests(w->server), 0);
+}
+
+/* Who waits for long and hangs up is gone at once: nobody else has to wait for his place. */
+static void test_waiting_clients_leave(void **state)
+{
+    struct world *w = *state;
+    struct linger reset = {1, 0};
+    atomic_store(&w->release, false);
+    for (int i = 0; i < 30; i++) {
+        int fd = dial(w);
+        say(fd, i % 3 == 2 ? "GET /hold HTTP/1.1\r\n" H "\r\nGET /behind HTTP/1.1\r\n" H "\r\n"
+                           : "GET /hold HTTP/1.1\r\n" H "\r\n");
+        await_count(&w->requests, i + 1);
+        if (i % 3 == 1)
+            setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        close(fd);
+    }
+    for (int i = 0; i < PATIENCE_MS && http_server_open_requests(w->server) > 0; i++)
+        pause_ms(1);
+    assert_int_equal(http_server_open_requests(w->server), 0);
+    pthread_mutex_lock(&w->lock);
+    assert_int_equal(w->later_count, 30);
+    for (size_t i = 0; i < w->later_count; i++)
+        assert_false(http_awaited(w->server, w->later[i]));
+    pthread_mutex_unlock(&w->lock);
+    int stays = dial(w), before = dial(w);
+    say(stays, "GET /hold HTTP/1.1\r\n" H END);
+    await_count(&w->requests, 31);
+    pthread_mutex_lock(&w->lock);
+    assert_true(http_awaited(w->server, w->later[30]));
+    pthread_mutex_unlock(&w->lock);
+    say(before,
+        "GET /later HTTP/1.1\r\n" H END); /* a short one: its client may end its direction */
+    shutdown(before, SHUT_WR);
+    await_count(&w->requests, 32);
+    atomic_store(&w->release, true);
+    answer[0] = '\0';
+    hear(stays, answer, NULL);
+    assert_int_equal(status_of(answer), 202);
+    answer[0] = '\0';
+    hear(before, answer, NULL);
+    assert_int_equal(status_of(answer), 202);
+    await_count(&w->refused, 30);
+    assert_int_equal(atomic_load(&w->replied), 2);
+    close(stays), close(before);
 }
 
 static void *many_ask(void *ctx)
@@ -783,6 +912,43 @@ static void test_all_connections_taken(void **state)
     world_end(&w);
 }
 
+/* What one listener is flooded with leaves the other its reserve. */
+static void test_a_listener_keeps_its_reserve(void **state)
+{
+    struct world w, ops;
+    struct rlimit files, few;
+    int fds[FEW_FILES * 2], outside;
+    char why[200] = "";
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    few = files;
+    few.rlim_cur = FEW_FILES * 2;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    world_open(&w);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+    ops = w;
+    assert_int_equal(
+        http_listen(w.server, "127.0.0.1:0", on_request, &w, &ops.port, why, sizeof why), ERR_OK);
+    world_run(&w);
+    for (int i = 0; i < FEW_FILES * 2; i++) { /* more than there may be; none of them is idle */
+        fds[i] = dial(&w);
+        say(fds[i], "GET / HTTP/1.1\r\nX: ");
+    }
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(status_of(ask(&ops, "GET /o HTTP/1.1\r\n" H END)), 200);
+    outside = dial(&w);
+    say(outside, "GET /outside HTTP/1.1\r\n" H END);
+    struct pollfd p = {.fd = outside, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 100), 0);
+    for (int i = 0; i < FEW_FILES * 2; i++)
+        close(fds[i]);
+    answer[0] = '\0';
+    hear(outside, answer, NULL);
+    assert_int_equal(status_of(answer), 200);
+    close(outside);
+    world_end(&w);
+}
+
 static void test_tokens_of_nobody(void **state)
 {
     struct world *w = *state;
@@ -800,12 +966,14 @@ int main(void)
         TEST(test_request_and_answer),
         TEST(test_methods),
         TEST(test_big_answer),
+        TEST(test_static_answer),
         TEST(test_later_from_another_thread),
         TEST(test_pipelined_in_turn),
         TEST(test_refused_behind_another),
         TEST(test_byte_by_byte),
         TEST(test_refusals),
         TEST(test_limits_of_size),
+        TEST(test_chunks),
         TEST(test_expect_continue),
         TEST(test_keep_alive),
         TEST(test_drop),
@@ -814,6 +982,7 @@ int main(void)
         TEST(test_set_deadline),
         TEST(test_slow_and_idle),
         TEST(test_clients_leave),
+        TEST(test_waiting_clients_leave),
         TEST(test_many_at_once),
         TEST(test_port_taken),
         TEST(test_drain),
@@ -821,6 +990,7 @@ int main(void)
         TEST(test_unix_socket),
         TEST(test_unix_socket_nowhere),
         cmocka_unit_test(test_all_connections_taken),
+        cmocka_unit_test(test_a_listener_keeps_its_reserve),
         TEST(test_tokens_of_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -257,15 +257,15 @@ static void test_texts(void **state)
     t.subscription_type = SUBSCRIPTION_YEAR;
     t.money = (struct money){5, "USD"};
     t.payment_type = PAYMENT_TYPE_REFUND;
-    assert_written(&t, "Your money is on its way back",
-                   "We have given you back 0.05 USD for your subscription of one year.\n"
+    assert_written(&t, "Your refund is made",
+                   "We have refunded 0.05 USD for a subscription of one year.\n"
                    "Your subscription has ended.\n");
     t.payment_status = PAYMENT_ERROR;
     t.reason = REASON_NOTHING_TO_REFUND;
     t.money = (struct money){0};
     assert_written(&t, "Your refund could not be made",
-                   "The refund for your subscription of one year could not be made.\n"
-                   "There is no paid subscription that could be given back.\n"
+                   "The refund for a subscription of one year could not be made.\n"
+                   "There is no paid subscription that could be refunded.\n"
                    "No money was moved.\n");
     t.payment_type = PAYMENT_TYPE_PAYMENT;
     t.payment_status = PAYMENT_DECLINE;

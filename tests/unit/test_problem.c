@@ -74,6 +74,27 @@ static void test_values_are_fit_to_show(void **state)
     }
 }
 
+/* A name is cut as a value is, and a card number shown as neither. */
+static void test_names_are_fit_to_show(void **state)
+{
+    char name[2000];
+    struct problem_field field = {"body", name, "4111 1111-11111111", "a"};
+    struct str s;
+    (void)state;
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    str_init(&s, 10000);
+    problem_format(&s, 422, "no", &field, 1);
+    assert_true(s.len < PROBLEM_VALUE_MAX + 200);
+    assert_non_null(strstr(s.data, "nnn…\",\"value\":\"***\""));
+    field.name = "4111111111111111";
+    field.value = "4111111111111112"; /* no card */
+    str_clear(&s);
+    problem_format(&s, 422, "no", &field, 1);
+    assert_non_null(strstr(s.data, "\"name\":\"***\",\"value\":\"4111111111111112\""));
+    str_release(&s);
+}
+
 static void test_member_and_response(void **state)
 {
     struct str s;
@@ -112,6 +133,7 @@ int main(void)
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_fields),
         cmocka_unit_test(test_values_are_fit_to_show),
+        cmocka_unit_test(test_names_are_fit_to_show),
         cmocka_unit_test(test_member_and_response),
         cmocka_unit_test(test_titles),
     };

@@ -14,6 +14,7 @@
 
 #include "base/str.h"
 #include "rules_case.h"
+#include "rules_undecided.h"
 
 #define CASES_MIN 60 /* fewer means that a table was not read */
 
@@ -133,8 +134,10 @@ static const struct {
     const char *word;
     bool (*check)(struct runner *r, struct words *w);
 } SINGLES[] = {
-    {"lasts", check_lasts},     {"opens", check_opens},   {"shortens", check_shortens},
-    {"settled", check_settled}, {"status", check_status}, {"moves", check_moves},
+    {"lasts", check_lasts},         {"opens", check_opens},   {"shortens", check_shortens},
+    {"settled", check_settled},     {"status", check_status}, {"moves", check_moves},
+    {"undecided", check_undecided}, {"pause", check_pause},   {"voided", check_voided},
+    {"page", check_page},           {"learns", check_learn},  {"decides", check_decides},
 };
 
 /* ---- tables ---- */
@@ -247,6 +250,17 @@ static void test_runner_fails(void **state)
         FACTS "expect A closed too_old\n",
         FACTS, /* A has no expectation */
         FACTS "expect A sent\nexpect B sent\n",
+        "undecided after 5 minutes memory 24 hours asks voids does ask\n",
+        "undecided after 5 minutes memory 24 hours asks voids does send needs decision\n",
+        "undecided after 5 minutes memory a while asks voids does send\n",
+        "pause after 0 tries between 500 milliseconds and 2 seconds\n",
+        "voided pending expired ends superseded\n",
+        "page month waiting payment month becomes 0 superseded\n",
+        "page month waiting refund month becomes 0\n",
+        "learns success of new does record\n",
+        "learns success of unknown does record rewound\n",
+        "learns decline of processed accepted does nothing\n",
+        "decides error of in_processing shown memory 24 hours asks voids does record\n",
     };
     for (size_t i = 0; i < sizeof FAULTS / sizeof FAULTS[0]; i++) {
         struct runner r = {.file = "test", .quiet = true};

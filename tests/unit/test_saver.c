@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -170,6 +172,34 @@ static void test_rejected_records_are_durable_before_the_rest_is_stored(void **s
     assert_int_equal(B->ledger.stored_count, 1);
     assert_int_equal(B->ledger.position.next, 2);
     assert_null(B->saver->ops->unready(B->saver));
+}
+
+/* One line at once, the rest together when its time has come. */
+static void test_rejected_records_are_logged_now_and_then(void **state)
+{
+    (void)state;
+    char text[4096] = "";
+    B->env.log.fd = memfd_create("log", MFD_CLOEXEC);
+    B->env.log.level = LOG_WARN;
+    assert_true(B->env.log.fd >= 0);
+    add(1, NOW);
+    fake_queue_add(&B->queue, TOPIC, "a key", "garbage", NOW);
+    live(US_PER_S);
+    for (int i = 0; i < 5; i++)
+        fake_queue_add(&B->queue, TOPIC, "a key", "{}", NOW);
+    live(5 * US_PER_S);
+    ssize_t len = pread(B->env.log.fd, text, sizeof text - 1, 0);
+    assert_true(len > 0);
+    assert_non_null(strstr(text,
+                           "warn  saver: records rejected records=1 partition=0 first_offset=1 "
+                           "first_error=not_json kept_in=payments.rejected"));
+    assert_null(strstr(text, "records=5"));
+    live(20 * US_PER_S);
+    len = pread(B->env.log.fd, text, sizeof text - 1, 0);
+    text[len > 0 ? len : 0] = '\0';
+    assert_non_null(strstr(text, "records=5 partition=0 first_offset=2 first_error=no_"));
+    close(B->env.log.fd);
+    B->env.log.fd = -1;
 }
 
 static void test_a_queue_that_refuses_holds_the_position(void **state)
@@ -339,8 +369,9 @@ static void test_trims_what_was_taken_and_is_old(void **state)
     live(3 * US_PER_S);
     int trims = B->queue.trims;
     live(2 * SAVER_TRIM_EVERY_US);
-    assert_in_range(B->queue.trims - trims, 1, 2);
+    assert_in_range(B->queue.trims - trims, 2, 4); /* both topics */
     assert_int_equal(B->queue.trim_taken, 1);
+    assert_int_equal(B->queue.trim_rejected_taken, INT64_MAX); /* nobody of ours reads it */
     assert_in_range(B->env.wall_us - B->queue.trim_older_than_us, 30 * US_PER_DAY,
                     30 * US_PER_DAY + SAVER_TRIM_EVERY_US);
     B->queue.trim_more = true;
@@ -424,6 +455,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_rejected_records_are_durable_before_the_rest_is_stored,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rejected_records_are_logged_now_and_then, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_queue_that_refuses_holds_the_position, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_append_refuses_goes_to_the_rejected, setup,

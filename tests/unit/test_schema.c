@@ -135,7 +135,7 @@ static void rows_are_not_deleted_by_accident(void **state)
     assert_non_null(strstr(f->why, "accounts (1)"));
     assert_non_null(strstr(f->why, "--destroy-data"));
     assert_int_equal(number(f, "SELECT count(*) FROM accounts"), 1);
-    assert_non_null(strstr(current(f), "(head)"));
+    assert_non_null(strstr(current(f), "0001_initial")); /* each step is a transaction of its own */
     assert_int_equal(down(f, "base", true), ERR_OK);
     assert_int_equal(number(f, "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' "
                                "AND name <> 'schema_migrations'"),

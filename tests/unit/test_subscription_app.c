@@ -27,6 +27,7 @@ struct bench {
     struct service *app;
     struct reply replies[64]; /* by token */
     size_t reply_count;
+    bool left[64]; /* the client of a token hung up */
 };
 
 static struct bench *B;
@@ -55,9 +56,15 @@ static bool on_reply(void *ctx, const struct api_call *call, const struct http_r
     return true;
 }
 
+static bool awaited(const struct api_call *call)
+{
+    return call->token >= 64 || !B->left[call->token];
+}
+
 static int setup(void **state)
 {
-    const struct subscription_app_settings settings = {.topic = TOPIC, .store_courtesy_ms = 200};
+    const struct subscription_app_settings settings = {
+        .topic = TOPIC, .store_courtesy_ms = 200, .awaited = awaited};
 
     B = calloc(1, sizeof *B);
     assert_non_null(B);
@@ -330,6 +337,7 @@ static void test_a_stored_key_is_replayed(void **state)
                        : post(token, "payment", "month", "order-1");
         assert_int_equal(r->status, 422);
         assert_in(r->body, "\"in\":\"header\",\"name\":\"Idempotency-Key\"");
+        assert_in(r->body, "\"detail\":\"Idempotency-Key: allowed is a key that was not used");
         assert_in(r->body, "\"value\":\"order-1\"");
     }
     assert_int_equal(B->queue.record_count, 0);
@@ -379,6 +387,7 @@ static void test_a_card_number_is_refused(void **state)
     (void)step();
     assert_int_equal(B->replies[1].status, 422);
     assert_null(strstr(B->replies[1].body, "4111"));
+    assert_in(B->replies[1].body, "\"detail\":\"payment_method: allowed is an opaque token");
     assert_int_equal(B->replies[2].status, 202);
     assert_int_equal(B->queue.record_count, 1);
     assert_in(fake_queue_at(&B->queue, TOPIC, 0)->value, "\"payment_method\":\"tok_1\"");
@@ -475,6 +484,35 @@ static void test_wait_sees_changes_without_being_told(void **state)
     p->processing_status = PROCESSING_DUPLICATED;
     live(2 * US_PER_S);
     assert_int_equal(r->status, 200);
+}
+
+static void test_a_user_waits_so_often_and_no_more(void **state)
+{
+    (void)state;
+    for (uint64_t i = 1; i <= APP_USER_WAITS_MAX; i++)
+        assert_int_equal(get(i, 99, 30)->status, 0);
+    struct reply *r = get(20, 99, 30);
+    assert_int_equal(r->status, 429);
+    assert_string_equal(r->retry_after, "1");
+    assert_int_equal(get(21, 99, 0)->status, 404); /* without waiting */
+    struct api_call *other = call_of("getPayment", 22);
+    other->who.user_id = fake_id(USER + 1);
+    value_of(other, "payment_id")->id = fake_id(99);
+    value_of(other, "wait")->number = 30;
+    submit(other);
+    (void)step();
+    assert_int_equal(B->replies[22].status, 0);
+    B->left[3] = true; /* one client leaves: another may wait, at once */
+    assert_int_equal(get(23, 99, 30)->status, 0);
+    assert_int_not_equal(B->replies[3].status, 0);
+    assert_int_equal(get(24, 99, 30)->status, 429);
+    for (uint64_t i = 1; i <= 23; i++)
+        B->left[i] = true; /* and without anybody asking they are let go in a while */
+    live(2 * US_PER_S);
+    for (uint64_t i = 1; i <= APP_USER_WAITS_MAX; i++)
+        assert_int_not_equal(B->replies[i].status, 0);
+    B->app->ops->drain(B->app);
+    assert_true(B->app->ops->drained(B->app));
 }
 
 static void test_wait_ends_with_the_current_state(void **state)
@@ -652,6 +690,7 @@ int main(void)
         TEST(test_wait_holds_until_it_is_over),
         TEST(test_wait_sees_changes_without_being_told),
         TEST(test_wait_ends_with_the_current_state),
+        TEST(test_a_user_waits_so_often_and_no_more),
         TEST(test_wait_ends_when_the_payer_has_to_act),
         TEST(test_waits_survive_a_store_that_is_away),
         TEST(test_drain_answers_those_who_wait),

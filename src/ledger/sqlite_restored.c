@@ -1,0 +1,69 @@
+/* Books that were restored from a backup, where the processing has no journal (rule 11): what may
+ * have been sent is marked to be asked about first. */
+#include <string.h>
+
+#include "ledger/sqlite_ledger.h"
+
+struct mark {
+    struct verb verb;
+    int64_t marked;
+};
+
+/* The queue is in the same file: records that are there now, and are not stored, may have been by
+ * the lost books. */
+static enum err mark_queue(struct mark *m)
+{
+    struct query q;
+    query_open(&q, m->verb.db,
+               "INSERT INTO restored (topic, partition, below) "
+               "SELECT t.topic, 0, t.next FROM queue_topics t LEFT JOIN positions p "
+               "ON p.topic = t.topic AND p.partition = 0 WHERE t.next > coalesce(p.next, 0) "
+               "ON CONFLICT (topic, partition) DO UPDATE SET below = excluded.below");
+    return query_run(&q);
+}
+
+static enum err mark_run(struct verb *v)
+{
+    struct mark *m = (struct mark *)v;
+    struct query q;
+    query_open(&q, v->db, "UPDATE payments SET ask_first = 1 WHERE processing_status = 'new'");
+    enum err err = query_run(&q);
+    m->marked = db_changes(v->db);
+    return err == ERR_OK ? mark_queue(m) : err;
+}
+
+enum err sqlite_mark_restored(struct ledger *l, int64_t *marked)
+{
+    struct mark m = {.verb = {.run = mark_run, .l = (struct sqlite_ledger *)l}};
+    enum err err = verb_do(&m.verb);
+    if (err == ERR_OK)
+        *marked = m.marked;
+    return err;
+}
+
+struct unmark {
+    struct verb verb;
+    const struct uuid *payment_id;
+};
+
+static enum err unmark_run(struct verb *v)
+{
+    struct standing p;
+    struct query q;
+    bool found;
+    enum err err = standing_read(v, ((struct unmark *)v)->payment_id, &p, &found);
+    if (err != ERR_OK || !found || p.processing_status != PROCESSING_NEW || p.ask_first == 0)
+        return err;
+    memcpy(v->user, p.user, sizeof v->user);
+    query_open(&q, v->db, "UPDATE payments SET ask_first = 0 WHERE seq = ?1");
+    query_bind_i64(&q, p.seq);
+    err = query_run(&q);
+    return err == ERR_OK ? waiting_account(v, p.user, p.pending_seq) : err;
+}
+
+enum err sqlite_asked_unknown(struct ledger *l, const struct uuid *payment_id)
+{
+    struct unmark u = {.verb = {.run = unmark_run, .l = (struct sqlite_ledger *)l},
+                       .payment_id = payment_id};
+    return verb_do(&u.verb);
+}
