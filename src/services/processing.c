@@ -16,14 +16,18 @@
 #include "services/processing_call.h"
 #include "services/processing_journal.h"
 
-#define TAKE_MAX 256     /* calls in one go */
-#define ROUNDS_MAX 8     /* of taking in one step */
-#define COUNTS_MAX 65536 /* keys whose calls are counted; a power of two; a clash starts anew */
+#define TAKE_MAX 256 /* calls in one go */
+#define ROUNDS_MAX 8 /* of taking in one step */
+/* Keys whose calls are counted: in sets, so that a few keys that clash are still told apart (two that took turns to
+ * forget each other's count would meet their first call's fault for ever); of a full set the one not called for the
+ * longest time starts anew. */
+#define COUNTS_SET 8
+#define COUNTS_MAX (8192 * COUNTS_SET)
 #define HELD_SLACK_US (10 * US_PER_S) /* the server waits longer than we hold */
 
 struct call_count {
     uint64_t key_hash;
-    int64_t calls;
+    uint32_t calls, used; /* used: the tick of the last call; 0: free */
 };
 
 struct simulator {
@@ -37,6 +41,7 @@ struct simulator {
     struct inbox arrived; /* struct sim_call *: loops → step */
     struct inbox written; /* struct sim_call *: writer → step */
     struct call_count *counts;
+    uint32_t ticks;
     struct sim_call **later; /* a heap by due_boot_us: latency has not passed */
     size_t later_count;
     struct sim_call *held, **held_end; /* never answered; the oldest first */
@@ -207,9 +212,14 @@ static void call_written(struct write *write, enum err err)
 static int64_t calls_of(struct simulator *s, const struct uuid *key)
 {
     uint64_t hash = hash_u64(0, key->bytes, sizeof key->bytes);
-    struct call_count *count = &s->counts[hash % COUNTS_MAX];
+    struct call_count *set = &s->counts[hash % (COUNTS_MAX / COUNTS_SET) * COUNTS_SET];
+    struct call_count *count = set;
+    for (int i = 0; i < COUNTS_SET && count->key_hash != hash; i++)
+        if (set[i].key_hash == hash || set[i].used < count->used)
+            count = &set[i];
     if (count->key_hash != hash)
         *count = (struct call_count){.key_hash = hash};
+    count->used = ++s->ticks;
     return ++count->calls;
 }
 

@@ -22,6 +22,9 @@ class Token:
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
+    wait = (case.query or {}).get("wait")
+    if isinstance(wait, int) and 1 < wait <= 30:  # any allowed one will do, and the test has other things to do
+        case.query["wait"] = 1
     for name in list(case.headers or {}):
         value = case.headers[name]
         if name.lower() == "idempotency-key" and isinstance(value, str) and 1 <= len(value) <= 200:

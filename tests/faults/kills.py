@@ -6,6 +6,7 @@ nothing is charged twice, and the audit is green. Prints the table of docs/rules
 """
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -25,7 +26,7 @@ def told(path):
 def check(subpay, ids):
     """Start once more, let everything come to rest, and hold the books against what users were told."""
     subpay.start()
-    subpay.rest(600)
+    subpay.rest(120)
     stored = {row[0] for row in subpay.rows("SELECT id FROM payments")}
     lost = ids - stored
     assert not lost, f"{len(lost)} requests that were answered 202 are lost, among them {sorted(lost)[:3]}"
@@ -41,21 +42,23 @@ def main():
     parser.add_argument("--every", type=int, default=100, help="kills between two looks at the books")
     args = parser.parse_args()
     chance, ids, start = random.Random(args.seed), set(), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="subpay-kills.") as folder:
-        subpay = Subpay(folder, PROCESSING_SEED=args.seed, **FAULTS)
-        path = Path(folder) / "ids"
-        for kill in range(1, args.kills + 1):
-            subpay.start()
-            child = subpay.crowd(chance.randint(50, 400), chance.randint(1, 3), path, connections=chance.randint(1, 32))
-            moment = time.monotonic() + chance.uniform(0, 0.25)  # any moment is as good as another
-            until(lambda: time.monotonic() >= moment, "the moment has come")
-            subpay.kill()
-            child.communicate(timeout=60)
-            ids |= told(path)
-            if kill % args.every == 0 or kill == args.kills:
-                stored = check(subpay, ids)
-                print(f"{kill} kills, {len(ids)} requests answered 202, {stored} stored, 0 lost, 0 double,"
-                      f" audit green, {time.monotonic() - start:.0f} s", flush=True)
+    folder = tempfile.mkdtemp(prefix="subpay-kills.")  # kept when something is wrong
+    print(f"in {folder}", flush=True)
+    subpay = Subpay(folder, PROCESSING_SEED=args.seed, **FAULTS)
+    path = Path(folder) / "ids"
+    for kill in range(1, args.kills + 1):
+        subpay.start()
+        child = subpay.crowd(chance.randint(50, 400), chance.randint(1, 3), path, connections=chance.randint(1, 32))
+        moment = time.monotonic() + chance.uniform(0, 0.25)  # any moment is as good as another
+        until(lambda: time.monotonic() >= moment, "the moment has come")
+        subpay.kill()
+        child.communicate(timeout=60)
+        ids |= told(path)
+        if kill % args.every == 0 or kill == args.kills:
+            stored = check(subpay, ids)
+            print(f"{kill} kills, {len(ids)} requests answered 202, {stored} stored, 0 lost, 0 double,"
+                  f" audit green, {time.monotonic() - start:.0f} s", flush=True)
+    shutil.rmtree(folder)
     return 0
 
 
