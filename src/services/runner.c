@@ -1,5 +1,6 @@
 #include "services/runner.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -169,16 +170,25 @@ static void end_all(struct runner *r, const sigset_t *ending)
 
 /* ---- in between ---- */
 
+/* Memory that a load has left behind goes back to the system: who runs this counts on its resting size. */
+static int wait_for_signal(const sigset_t *ending)
+{
+    const struct timespec look = {.tv_sec = RUNNER_TRIM_S};
+    int signal_number;
+    while ((signal_number = sigtimedwait(ending, NULL, &look)) < 0)
+        if (errno == EAGAIN && mallinfo2().fordblks > RUNNER_FREE_BYTES)
+            malloc_trim(0);
+    return signal_number;
+}
+
 static int run_until_signal(struct runner *r, const sigset_t *ending)
 {
-    int signal_number = 0;
     bool started = start_threads(r);
 
     if (started) {
         runner_print(r);
         log_event(&r->log, LOG_INFO, RUNNER_NAME, "started", F_STR("data", r->config->data_dir));
-        while (sigwait(ending, &signal_number) != 0)
-            ;
+        int signal_number = wait_for_signal(ending);
         log_event(&r->log, LOG_INFO, RUNNER_NAME, "stopping", F_NUM("signal", signal_number));
     } else {
         (void)runner_complain(RUNNER_FAILED, "threads cannot be started");

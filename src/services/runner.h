@@ -7,6 +7,8 @@
 #include "base/config.h"
 
 #define RUNNER_DRAIN_S 10
+#define RUNNER_TRIM_S 10                    /* how often free memory is looked at … */
+#define RUNNER_FREE_BYTES (4 * 1024 * 1024) /* … and given back when there is more of it */
 #define RUNNER_STACK_BYTES (512 * 1024)
 
 enum runner_parts { RUN_ALL, RUN_PROCESSING };
