@@ -254,16 +254,6 @@ static int attempt_read(struct alone *a)
     }
 }
 
-static struct promises promises_of(const struct config *c)
-{
-    struct promises p = {.ask = true, .voids = c->key_ttl != KEY_TTL_NONE};
-    if (c->key_ttl == KEY_TTL_SECONDS)
-        p.key_ttl_us = c->key_ttl_s * US_PER_S;
-    else
-        p.key_ttl_us = c->key_ttl == KEY_TTL_FOR_EVER ? TIME_NEVER : 0;
-    return p;
-}
-
 static int steps_do(struct alone *a)
 {
     int code = attempt_read(a); /* what is refused anyway needs no call */
@@ -286,7 +276,7 @@ int decide_alone(void *ctx, struct own_store *store)
     struct alone a = {.config = call->config,
                       .ledger = store->ledger,
                       .decision = &call->decision,
-                      .promises = promises_of(call->config)};
+                      .promises = processing_promises_of(call->config)};
     arena_init(&a.arena, ATTEMPT_BYTES_MAX);
     int code = steps_do(&a);
     arena_release(&a.arena);

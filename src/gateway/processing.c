@@ -275,3 +275,21 @@ enum err processing_open(struct gateway **out, struct http_client *client,
     *out = &p->gateway;
     return ERR_OK;
 }
+
+struct promises processing_promises_of(const struct config *c)
+{
+    struct promises p = {.ask = true, .voids = c->key_ttl != KEY_TTL_NONE};
+
+    switch (c->key_ttl) {
+    case KEY_TTL_SECONDS:
+        p.key_ttl_us = c->key_ttl_s * US_PER_S;
+        break;
+    case KEY_TTL_FOR_EVER:
+        p.key_ttl_us = TIME_NEVER;
+        break;
+    case KEY_TTL_NONE:
+        p.key_ttl_us = 0;
+        break;
+    }
+    return p;
+}

@@ -3,6 +3,7 @@
 #define SUBPAY_GATEWAY_PROCESSING_H
 
 #include "base/clock.h"
+#include "base/config.h"
 #include "gateway/gateway.h"
 
 struct http_client;
@@ -16,6 +17,9 @@ struct processing_settings {
 enum err processing_open(struct gateway **out, struct http_client *client,
                          const struct processing_settings *settings,
                          struct clock *clock) MUST_CHECK;
+
+/* What the configured processing promises: by PROCESSING_KEY_TTL. */
+struct promises processing_promises_of(const struct config *config);
 
 /* Reads an answer by rule 6: pure, also for fuzzing. Status 0: there was none. Sets everything in *out; a page in it
  * is the caller's. */

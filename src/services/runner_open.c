@@ -207,31 +207,13 @@ static enum err open_saver(struct runner *r)
     return err;
 }
 
-static struct promises promises_of(const struct config *c)
-{
-    struct promises p = {.ask = true, .voids = c->key_ttl != KEY_TTL_NONE};
-
-    switch (c->key_ttl) {
-    case KEY_TTL_SECONDS:
-        p.key_ttl_us = c->key_ttl_s * US_PER_S;
-        break;
-    case KEY_TTL_FOR_EVER:
-        p.key_ttl_us = TIME_NEVER;
-        break;
-    case KEY_TTL_NONE:
-        p.key_ttl_us = 0;
-        break;
-    }
-    return p;
-}
-
 static enum err open_gateway(struct runner *r, struct gateway **out)
 {
     const struct processing_settings settings = {
         .url = r->config->processor[0] != '\0' ? r->config->processor : r->simulator_url,
         .token = r->config->processing_token,
         .timeout_ms = r->config->processing_timeout_ms,
-        .promises = promises_of(r->config),
+        .promises = processing_promises_of(r->config),
     };
     enum err err = http_client_open(&r->client, r->env.clock);
 
