@@ -126,7 +126,7 @@ struct writer *embedded_writer(struct embedded *e)
 
 enum err embedded_reader(struct embedded *e, struct db **out)
 {
-    char why[SQLITE_WHY_MAX];
+    char why[SQL_WHY_MAX];
     if (!e->memory)
         return db_open(out, e->path, DB_READ, why, sizeof why);
     *out = writer_db(e->writer);

@@ -14,7 +14,7 @@
  * operator.
  * Time: the store has its own clock (the database's; for SQLite the clock given at open), so no
  * verb has `now`.
- * Drivers: sqlite_ledger.c (embedded); the front file ledger.c checks arguments and results for all
+ * Drivers: sqlite_ledger.c (embedded), over sql_ledger.c, which has the verbs; the front file ledger.c checks arguments and results for all
  * drivers. */
 #ifndef SUBPAY_LEDGER_LEDGER_H
 #define SUBPAY_LEDGER_LEDGER_H

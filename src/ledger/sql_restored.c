@@ -2,7 +2,7 @@
  * have been sent is marked to be asked about first. */
 #include <string.h>
 
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 struct mark {
     struct verb verb;
@@ -32,9 +32,9 @@ static enum err mark_run(struct verb *v)
     return err == ERR_OK ? mark_queue(m) : err;
 }
 
-enum err sqlite_mark_restored(struct ledger *l, int64_t *marked)
+enum err sql_mark_restored(struct ledger *l, int64_t *marked)
 {
-    struct mark m = {.verb = {.run = mark_run, .l = (struct sqlite_ledger *)l}};
+    struct mark m = {.verb = {.run = mark_run, .l = (struct sql_ledger *)l}};
     enum err err = verb_do(&m.verb);
     if (err == ERR_OK)
         *marked = m.marked;
@@ -61,9 +61,9 @@ static enum err unmark_run(struct verb *v)
     return err == ERR_OK ? waiting_account(v, p.user, p.pending_seq) : err;
 }
 
-enum err sqlite_asked_unknown(struct ledger *l, const struct uuid *payment_id)
+enum err sql_asked_unknown(struct ledger *l, const struct uuid *payment_id)
 {
-    struct unmark u = {.verb = {.run = unmark_run, .l = (struct sqlite_ledger *)l},
+    struct unmark u = {.verb = {.run = unmark_run, .l = (struct sql_ledger *)l},
                        .payment_id = payment_id};
     return verb_do(&u.verb);
 }

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 #define CLAIM_REQUESTS_MAX 1024 /* of one user, row by row; of more: see rest_end */
 #define CLAIM_SCRATCH_MAX (64 * 1024 * 1024)
@@ -580,11 +580,11 @@ static void claim_reset(struct verb *v)
     arena_reset(&c->scratch);
 }
 
-enum err sqlite_claim(struct ledger *l, const struct ledger_claim *asked, struct arena *arena,
-                      struct ledger_claimed *out)
+enum err sql_claim(struct ledger *l, const struct ledger_claim *asked, struct arena *arena,
+                   struct ledger_claimed *out)
 {
     struct claim c = {
-        .verb = {.run = claim_run, .l = (struct sqlite_ledger *)l}, .asked = asked, .arena = arena};
+        .verb = {.run = claim_run, .l = (struct sql_ledger *)l}, .asked = asked, .arena = arena};
     arena_init(&c.scratch, CLAIM_SCRATCH_MAX);
     str_init(&c.body, CLAIM_BODY_MAX);
     enum err err = verb_do_list(&c.verb, claim_reset);

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 struct settle {
     struct verb verb;
@@ -92,10 +92,9 @@ static enum err settle_run(struct verb *v)
     return err;
 }
 
-enum err sqlite_settle(struct ledger *l, struct fact *facts, size_t count)
+enum err sql_settle(struct ledger *l, struct fact *facts, size_t count)
 {
-    struct settle s = {.verb = {.run = settle_run, .l = (struct sqlite_ledger *)l},
-                       .facts = facts,
-                       .count = count};
+    struct settle s = {
+        .verb = {.run = settle_run, .l = (struct sql_ledger *)l}, .facts = facts, .count = count};
     return verb_do(&s.verb);
 }

@@ -2,7 +2,7 @@
  * complete. */
 #include <string.h>
 
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 #define LEARNED_USERS_MAX 256 /* in one transaction */
 
@@ -42,7 +42,7 @@ enum err learning_holds(struct verb *v, const struct standing *p)
 struct learned {
     struct verb verb;
     char start[UUID_TEXT], after[UUID_TEXT]; /* done up to start; in this transaction up to after */
-    char damaged[SQLITE_PARKED_MAX]
+    char damaged[SQL_PARKED_MAX]
                 [UUID_TEXT]; /* they stay as they are: nothing is decided about them */
     int damaged_count;
     bool more;
@@ -156,13 +156,13 @@ static enum err learned_run(struct verb *v)
 static void learned_reset(struct verb *v)
 {
     struct learned *l = (struct learned *)v;
-    if (l->damaged_count < SQLITE_PARKED_MAX)
+    if (l->damaged_count < SQL_PARKED_MAX)
         memcpy(l->damaged[l->damaged_count++], v->user, sizeof v->user);
 }
 
-enum err sqlite_learned_all(struct ledger *ledger)
+enum err sql_learned_all(struct ledger *ledger)
 {
-    struct learned l = {.verb = {.run = learned_run, .l = (struct sqlite_ledger *)ledger}};
+    struct learned l = {.verb = {.run = learned_run, .l = (struct sql_ledger *)ledger}};
     enum err err;
     do {
         l.verb.changes = 0;

@@ -3,7 +3,7 @@
  * notifier has reported. */
 #include <string.h>
 
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 struct tell_user {
     char id[UUID_TEXT];
@@ -106,11 +106,11 @@ static void untold_reset(struct verb *v)
     u->count = u->user_count = 0;
 }
 
-enum err sqlite_untold(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,
-                       struct telling **out, size_t *count)
+enum err sql_untold(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,
+                    struct telling **out, size_t *count)
 {
     struct untold u = {
-        .verb = {.run = untold_run, .l = (struct sqlite_ledger *)l, .parks_telling = true},
+        .verb = {.run = untold_run, .l = (struct sql_ledger *)l, .parks_telling = true},
         .max = max,
         .lease_us = lease_us,
         .arena = arena};
@@ -218,9 +218,9 @@ static enum err told_run(struct verb *v)
     return err;
 }
 
-enum err sqlite_told(struct ledger *l, const struct told *told, size_t count)
+enum err sql_told(struct ledger *l, const struct told *told, size_t count)
 {
     struct tell t = {
-        .verb = {.run = told_run, .l = (struct sqlite_ledger *)l}, .told = told, .count = count};
+        .verb = {.run = told_run, .l = (struct sql_ledger *)l}, .told = told, .count = count};
     return verb_do(&t.verb);
 }

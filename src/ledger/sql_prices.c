@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 #define SUBJECT_MAX 32 /* TYPE/DATE */
 
@@ -72,11 +72,11 @@ static enum err add_run(struct verb *v)
     return err == ERR_OK ? price_event(c, "added") : err;
 }
 
-enum err sqlite_price_add(struct ledger *l, const struct price *price, const char *actor,
-                          enum catalog_verdict *verdict)
+enum err sql_price_add(struct ledger *l, const struct price *price, const char *actor,
+                       enum catalog_verdict *verdict)
 {
     struct price_change c = {
-        .verb = {.run = add_run, .l = (struct sqlite_ledger *)l}, .price = *price, .actor = actor};
+        .verb = {.run = add_run, .l = (struct sql_ledger *)l}, .price = *price, .actor = actor};
     enum err err = verb_do(&c.verb);
     if (err == ERR_OK)
         *verdict = c.verdict;
@@ -103,11 +103,11 @@ static enum err delete_run(struct verb *v)
     return err == ERR_OK ? price_event(c, "deleted") : err;
 }
 
-enum err sqlite_price_delete(struct ledger *l, enum subscription_type type, struct date day,
-                             const char *actor, enum catalog_verdict *verdict)
+enum err sql_price_delete(struct ledger *l, enum subscription_type type, struct date day,
+                          const char *actor, enum catalog_verdict *verdict)
 {
     struct price_change c = {
-        .verb = {.run = delete_run, .l = (struct sqlite_ledger *)l},
+        .verb = {.run = delete_run, .l = (struct sql_ledger *)l},
         .price = {.subscription_type = type, .starting_date = day},
         .actor = actor,
     };

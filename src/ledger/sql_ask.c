@@ -1,7 +1,7 @@
 /* Undecided payments: whose next question is due, and one of them by its id. */
 #include <string.h>
 
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 struct in_flight {
     char user[UUID_TEXT];
@@ -144,10 +144,10 @@ static void due_reset(struct verb *v)
     d->count = 0;
 }
 
-enum err sqlite_due(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,
-                    struct attempt **out, size_t *count)
+enum err sql_due(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,
+                 struct attempt **out, size_t *count)
 {
-    struct due d = {.verb = {.run = due_run, .l = (struct sqlite_ledger *)l},
+    struct due d = {.verb = {.run = due_run, .l = (struct sql_ledger *)l},
                     .max = max,
                     .lease_us = lease_us,
                     .arena = arena};
@@ -179,11 +179,11 @@ static enum err find_run(struct verb *v)
     return f->found ? due_attempt(&f->due, &p, p.user, f->found) : ERR_NO_MEMORY;
 }
 
-enum err sqlite_attempt(struct ledger *l, const struct uuid *payment_id, struct arena *arena,
-                        struct attempt **out)
+enum err sql_attempt(struct ledger *l, const struct uuid *payment_id, struct arena *arena,
+                     struct attempt **out)
 {
     struct find f = {
-        .due = {.verb = {.run = find_run, .l = (struct sqlite_ledger *)l}, .arena = arena},
+        .due = {.verb = {.run = find_run, .l = (struct sql_ledger *)l}, .arena = arena},
         .id = payment_id};
     enum err err = verb_do(&f.due.verb);
     if (err != ERR_OK)

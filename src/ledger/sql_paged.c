@@ -1,7 +1,7 @@
 /* Users with newer requests behind a payment that waits for its payer (rule 8): what a claim does
  * about them. Here, and not where requests are stored: only a processor that has read the journal
  * may say that one is a duplicate, since the saver may be reading again what was sent. */
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 static enum err paged_look(struct verb *v, struct standing *p, size_t *duplicated)
 {

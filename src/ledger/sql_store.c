@@ -1,6 +1,6 @@
 /* A request becomes a row: by the saver, or because the processing knows it and the books do not.
  * */
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 enum err row_next_seq(struct verb *v, int64_t *out)
 {

@@ -2,7 +2,7 @@
 
 #include "base/json.h"
 #include "base/times.h"
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 void row_broken(struct query *q, int column)
 {

@@ -2,7 +2,7 @@
  * (rule 11): the steps are decided by billing/learn.h, and done here. */
 #include <string.h>
 
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 struct learn {
     struct verb verb;
@@ -342,10 +342,10 @@ static enum err learn_run(struct verb *v)
     return position_moves(l, l->entries[l->count - 1].seq);
 }
 
-enum err sqlite_learn(struct ledger *ledger, const char *instance_id, int64_t from, bool hold,
-                      const struct journal_entry *entries, size_t count, struct ledger_learned *out)
+enum err sql_learn(struct ledger *ledger, const char *instance_id, int64_t from, bool hold,
+                   const struct journal_entry *entries, size_t count, struct ledger_learned *out)
 {
-    struct learn l = {.verb = {.run = learn_run, .l = (struct sqlite_ledger *)ledger},
+    struct learn l = {.verb = {.run = learn_run, .l = (struct sql_ledger *)ledger},
                       .instance_id = instance_id,
                       .from = from,
                       .hold = hold,
@@ -357,14 +357,14 @@ enum err sqlite_learn(struct ledger *ledger, const char *instance_id, int64_t fr
     return err;
 }
 
-enum err sqlite_journal_position(struct ledger *ledger, const char *instance_id, int64_t *seq)
+enum err sql_journal_position(struct ledger *ledger, const char *instance_id, int64_t *seq)
 {
-    struct sqlite_ledger *l = (struct sqlite_ledger *)ledger;
+    struct sql_ledger *l = (struct sql_ledger *)ledger;
     struct db *db;
     int64_t found;
-    enum err err = sqlite_reader(l, &db);
+    enum err err = sql_reader(l, &db);
     if (err == ERR_OK)
-        err = sqlite_read_ends(l, db, position_read(db, instance_id, &found));
+        err = sql_read_ends(l, db, position_read(db, instance_id, &found));
     if (err == ERR_OK)
         *seq = found;
     return err;
@@ -399,10 +399,10 @@ static enum err asked_run(struct verb *v)
     return err == ERR_OK ? waiting_account(v, s.p.user, 0) : err;
 }
 
-enum err sqlite_asked(struct ledger *ledger, const char *instance_id,
-                      const struct journal_entry *entry, struct ledger_learned *out)
+enum err sql_asked(struct ledger *ledger, const char *instance_id,
+                   const struct journal_entry *entry, struct ledger_learned *out)
 {
-    struct learn l = {.verb = {.run = asked_run, .l = (struct sqlite_ledger *)ledger},
+    struct learn l = {.verb = {.run = asked_run, .l = (struct sql_ledger *)ledger},
                       .instance_id = instance_id,
                       .entries = entry,
                       .count = 1};

@@ -2,7 +2,7 @@
  * that is to be asked about first may have been sent: it ends every list, and is no duplicate of
  * anything. */
 #include "billing/learn.h"
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 #define WAITING_CHUNK 256
 

@@ -1,7 +1,7 @@
 /* No definite answer: what is kept of it, and when to ask again. */
 #include <string.h>
 
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 struct defer {
     struct verb verb;
@@ -124,9 +124,9 @@ static enum err defer_run(struct verb *v)
     return err;
 }
 
-enum err sqlite_defer(struct ledger *l, const struct deferral *deferrals, size_t count)
+enum err sql_defer(struct ledger *l, const struct deferral *deferrals, size_t count)
 {
-    struct defer d = {.verb = {.run = defer_run, .l = (struct sqlite_ledger *)l},
+    struct defer d = {.verb = {.run = defer_run, .l = (struct sql_ledger *)l},
                       .deferrals = deferrals,
                       .count = count};
     return verb_do(&d.verb);

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "billing/decision.h"
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 struct decide {
     struct verb verb;
@@ -46,9 +46,9 @@ static enum err decide_run(struct verb *v)
     return decide_record(d, &p);
 }
 
-enum err sqlite_decide(struct ledger *l, struct ledger_decision *decision)
+enum err sql_decide(struct ledger *l, struct ledger_decision *decision)
 {
-    struct decide d = {.verb = {.run = decide_run, .l = (struct sqlite_ledger *)l},
+    struct decide d = {.verb = {.run = decide_run, .l = (struct sql_ledger *)l},
                        .decision = decision};
     return verb_do(&d.verb);
 }

@@ -2,7 +2,7 @@
  * the journal. */
 #include <assert.h>
 
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 /* ---- read ---- */
 
@@ -98,7 +98,7 @@ static enum err period_opens(struct verb *v, struct standing *p, const char *act
 {
     struct cover *cover = &p->cover;
     struct stored_period n = {
-        .id = uuid_v7(v->now_us, embedded_random(v->l->store)),
+        .id = uuid_v7(v->now_us, v->l->random),
         .payment_id = p->payment_id,
         .subscription_type = p->subscription_type,
         .period = period_after(v->now_us, cover->any ? cover->until_us : 0, p->subscription_type),

@@ -1,7 +1,7 @@
 #include <string.h>
 
 #include "billing/price.h"
-#include "ledger/sqlite_ledger.h"
+#include "ledger/sql_ledger.h"
 
 struct known_price {
     bool looked_up;
@@ -181,10 +181,10 @@ static enum err append_run(struct verb *v)
     return err;
 }
 
-enum err sqlite_append(struct ledger *l, struct ledger_record *records, size_t count,
-                       const struct ledger_position *from, const struct ledger_position *to)
+enum err sql_append(struct ledger *l, struct ledger_record *records, size_t count,
+                    const struct ledger_position *from, const struct ledger_position *to)
 {
-    struct append a = {.verb = {.run = append_run, .l = (struct sqlite_ledger *)l},
+    struct append a = {.verb = {.run = append_run, .l = (struct sql_ledger *)l},
                        .records = records,
                        .count = count,
                        .from = from,
