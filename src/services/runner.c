@@ -31,6 +31,13 @@ static void block_signals(sigset_t *ending)
 
 /* ---- start ---- */
 
+static void run_engines(void *ctx)
+{
+    struct engines *e = ctx;
+
+    e->ops->run(e);
+}
+
 static void run_writer(void *ctx)
 {
     writer_run(ctx);
@@ -51,8 +58,8 @@ static bool start_threads(struct runner *r)
 {
     bool ok = true;
 
-    if (r->embedded != NULL)
-        ok = runner_start(r, &r->writer_thread, "writer", run_writer, embedded_writer(r->embedded));
+    if (r->engines != NULL)
+        ok = runner_start(r, &r->engines_thread, "engines", run_engines, r->engines);
     if (ok && r->processing != NULL)
         ok = runner_start(r, &r->journal_thread, "journal", run_writer,
                           processing_service_writer(r->processing->service));
@@ -65,6 +72,8 @@ static bool start_threads(struct runner *r)
                           runner_worker_run, &r->workers[i]);
     if (ok && r->api != NULL)
         ok = runner_start(r, &r->api_thread, "api", run_server, r->api);
+    if (ok && r->ops != NULL)
+        ok = runner_start(r, &r->ops_thread, "ops", run_server, r->ops);
     return ok;
 }
 
@@ -162,9 +171,13 @@ static void end_all(struct runner *r, const sigset_t *ending)
         http_client_stop(r->client);
         end_thread(r, ending, r->client_thread);
     }
-    if (r->embedded != NULL) {
-        writer_stop(embedded_writer(r->embedded));
-        end_thread(r, ending, r->writer_thread);
+    if (r->engines != NULL) {
+        r->engines->ops->stop(r->engines);
+        end_thread(r, ending, r->engines_thread);
+    }
+    if (r->ops != NULL) { /* last: until then it says how far the end is */
+        http_server_stop(r->ops);
+        end_thread(r, ending, r->ops_thread);
     }
 }
 
@@ -203,23 +216,17 @@ static void warn(struct runner *r)
 {
     char why[RUNNER_WHY];
 
-    if (r->parts == RUN_ALL && config_warns(r->config, why, sizeof why))
+    if ((r->parts & RUN_SUBSCRIPTION_APP) && config_warns(r->config, why, sizeof why))
         log_event(&r->log, LOG_WARN, RUNNER_NAME, "configuration", F_STR("why", why));
 }
 
-int runner_run(const struct config *config, enum runner_parts parts)
+int runner_run(const struct config *config, unsigned parts)
 {
     sigset_t ending;
     struct runner *r = calloc(1, sizeof *r);
 
     if (r == NULL)
         return runner_complain(RUNNER_FAILED, "out of memory");
-    if (config->postgres || config->kafka) {
-        free(r);
-        return runner_complain(RUNNER_USAGE,
-                               "DATABASE_URL and KAFKA_HOST: this version has the embedded "
-                               "engines only; allowed is to leave them unset");
-    }
     /* Each thread with an arena of its own would be megabytes of rest. */
     (void)mallopt(M_ARENA_MAX, 2);
     block_signals(&ending);

@@ -11,8 +11,16 @@
 #define RUNNER_FREE_BYTES (4 * 1024 * 1024) /* … and given back when there is more of it */
 #define RUNNER_STACK_BYTES (512 * 1024)
 
-enum runner_parts { RUN_ALL, RUN_PROCESSING };
-/* The exit code of the process (contract section 3). */
-int runner_run(const struct config *config, enum runner_parts parts);
+/* Which services the process has. RUN_PROCESSING beside others: the simulator, if PROCESSOR is unset. */
+enum runner_parts {
+    RUN_SUBSCRIPTION_APP = 1,
+    RUN_SAVER = 2,
+    RUN_PROCESSOR = 4,
+    RUN_PROCESSING = 8,
+    RUN_NOTIFIER = 16,
+    RUN_ALL = 31,
+};
+/* The exit code of the process (contract section 3). On embedded engines: RUN_ALL or RUN_PROCESSING. */
+int runner_run(const struct config *config, unsigned parts);
 
 #endif

@@ -12,14 +12,12 @@
 #include "http/jwt.h"
 #include "http/pages.h"
 #include "http/router.h"
-#include "ledger/embedded.h"
-#include "queue/local.h"
+#include "services/engines.h"
 #include "services/runner.h"
 #include "services/service.h"
 
 #define RUNNER_WORKERS_MAX 6
 #define RUNNER_THREADS_MAX 16
-#define RUNNER_READERS_MAX 8
 #define RUNNER_CODES 18 /* HTTP statuses that have a counter of their own */
 #define RUNNER_WHY 512
 #define RUNNER_PATH (CONFIG_TEXT + 32)
@@ -47,27 +45,24 @@ struct runner_worker {
 
 struct runner {
     const struct config *config;
-    enum runner_parts parts;
+    unsigned parts; /* enum runner_parts */
     struct log log;
     struct env env; /* the real world; its parts may be used by any thread */
     struct metrics *metrics;
     struct metric *http_codes[RUNNER_CODES], *http_other;
 
-    struct embedded *embedded;
-    struct local_queue_hub *hub;
-    struct db *readers[RUNNER_READERS_MAX];
-    size_t reader_count;
-    struct ledger *watcher; /* wakes the API; counts for /health */
+    struct engines *engines; /* NULL: the simulator alone has none */
+    struct ledger *watcher;  /* wakes the API */
 
     struct runner_worker workers[RUNNER_WORKERS_MAX];
     size_t worker_count;
     struct runner_worker *app, *processor, *processing; /* NULL: not part of this process */
     struct runner_thread threads[RUNNER_THREADS_MAX];
     size_t thread_count;
-    struct runner_thread *api_thread, *simulator_thread, *client_thread, *writer_thread,
-        *journal_thread;
+    struct runner_thread *api_thread, *simulator_thread, *client_thread, *engines_thread,
+        *journal_thread, *ops_thread;
 
-    struct http_server *api, *simulator; /* loops */
+    struct http_server *api, *simulator, *ops; /* loops; ops: of a process without another one */
     struct http_client *client;
     struct jwt_verifier *verifier;
     struct pages *pages;
@@ -76,6 +71,7 @@ struct runner {
     char api_url[RUNNER_URL], ops_url[RUNNER_URL],
         simulator_url[RUNNER_URL]; /* "": not listening */
 
+    char why[RUNNER_WHY]; /* what failed while opening, for the line on stderr */
     int64_t stop_boot_us; /* when the first signal came */
 };
 

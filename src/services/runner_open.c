@@ -17,7 +17,17 @@
 #include "services/saver.h"
 #include "services/subscription_app.h"
 
-#define OPS_LISTEN_OF_PROCESSING "127.0.0.1:9104" /* contract section 4: the fourth service */
+#define PROCESSOR_PRESET "http://127.0.0.1:5001"
+
+/* Contract section 4: a service on its own has a port of its own, in the order of section 1. */
+static const struct {
+    enum runner_parts part;
+    const char *listen;
+} OPS_PRESETS[] = {
+    {RUN_SUBSCRIPTION_APP, "127.0.0.1:9101"}, {RUN_SAVER, "127.0.0.1:9102"},
+    {RUN_PROCESSOR, "127.0.0.1:9103"},        {RUN_PROCESSING, "127.0.0.1:9104"},
+    {RUN_NOTIFIER, "127.0.0.1:9105"},
+};
 
 int runner_complain(int code, const char *format, ...)
 {
@@ -74,12 +84,30 @@ static int listen_on(struct http_server *server, const char *variable, const cha
                            variable, address, why[0] != '\0' ? why : err_text(err));
 }
 
-static int open_ops(struct runner *r, struct http_server *server, const char *preset)
+static const char *ops_address(const struct runner *r)
 {
-    const char *address = r->config->ops_listen_given ? r->config->ops_listen : preset;
+    if (r->config->ops_listen_given)
+        return r->config->ops_listen;
+    for (size_t i = 0; i < sizeof OPS_PRESETS / sizeof OPS_PRESETS[0]; i++)
+        if (r->parts == OPS_PRESETS[i].part)
+            return OPS_PRESETS[i].listen;
+    return r->config->ops_listen;
+}
+
+/* In the loop of the API or of the simulator; a process that has neither gets a loop for it. */
+static int open_ops(struct runner *r)
+{
+    struct http_server *server = r->api != NULL ? r->api : r->simulator;
+    const char *address = ops_address(r);
 
     if (strcmp(address, "off") == 0)
         return RUNNER_DONE;
+    if (server == NULL) {
+        enum err err = http_server_open(&r->ops, r->env.clock);
+        if (err != ERR_OK)
+            return no_start("OPS_LISTEN", err, "");
+        server = r->ops;
+    }
     return listen_on(server, "OPS_LISTEN", address, runner_on_ops, r, r->ops_url);
 }
 
@@ -114,29 +142,20 @@ static int open_api(struct runner *r)
     if (err != ERR_OK)
         return no_start("the API", err, "");
     http_server_trust(r->api, api_trusts, r->gate);
-    int code = listen_on(r->api, "SUBSCRIPTION_APP_LISTEN", r->config->subscription_app_listen,
-                         runner_on_api, r, r->api_url);
-    return code == RUNNER_DONE ? open_ops(r, r->api, r->config->ops_listen) : code;
+    return listen_on(r->api, "SUBSCRIPTION_APP_LISTEN", r->config->subscription_app_listen,
+                     runner_on_api, r, r->api_url);
 }
 
 /* ---- services ---- */
 
-static enum err open_reader(struct runner *r, struct db **out)
+static enum err open_ledger(struct runner *r, struct ledger **out)
 {
-    assert(r->reader_count < RUNNER_READERS_MAX);
-    enum err err = embedded_reader(r->embedded, out);
-
-    if (err == ERR_OK)
-        r->readers[r->reader_count++] = *out;
-    return err;
+    return r->engines->ops->ledger(r->engines, out);
 }
 
 static enum err open_queue(struct runner *r, struct queue **out)
 {
-    struct db *reader = NULL;
-    enum err err = open_reader(r, &reader);
-
-    return err == ERR_OK ? local_queue_open(out, r->hub, reader) : err;
+    return r->engines->ops->queue(r->engines, out);
 }
 
 /* The worker is counted only once it has a service. */
@@ -169,7 +188,7 @@ static enum err open_app(struct runner *r)
     enum err err = open_queue(r, &queue);
 
     if (err == ERR_OK)
-        err = embedded_views(r->embedded, &views);
+        err = r->engines->ops->views(r->engines, &views);
     if (err == ERR_OK)
         err = add_worker(r, &r->app);
     if (err == ERR_OK)
@@ -195,7 +214,7 @@ static enum err open_saver(struct runner *r)
     enum err err = open_queue(r, &queue);
 
     if (err == ERR_OK)
-        err = embedded_ledger(r->embedded, &ledger);
+        err = open_ledger(r, &ledger);
     if (err == ERR_OK)
         err = add_worker(r, &w);
     if (err == ERR_OK)
@@ -207,10 +226,18 @@ static enum err open_saver(struct runner *r)
     return err;
 }
 
+/* A processor on its own, in dev, takes the simulator where that listens by default. */
+static const char *processor_url(const struct runner *r)
+{
+    if (r->config->processor[0] != '\0')
+        return r->config->processor;
+    return r->simulator_url[0] != '\0' ? r->simulator_url : PROCESSOR_PRESET;
+}
+
 static enum err open_gateway(struct runner *r, struct gateway **out)
 {
     const struct processing_settings settings = {
-        .url = r->config->processor[0] != '\0' ? r->config->processor : r->simulator_url,
+        .url = processor_url(r),
         .token = r->config->processing_token,
         .timeout_ms = r->config->processing_timeout_ms,
         .promises = processing_promises_of(r->config),
@@ -230,10 +257,10 @@ static enum err open_processor(struct runner *r)
         .limits = {.request_max_age_us = r->config->request_max_age_s * US_PER_S,
                    .refund_window_us = r->config->refund_window_days * US_PER_DAY},
     };
-    enum err err = embedded_ledger(r->embedded, &ledger);
+    enum err err = open_ledger(r, &ledger);
 
     /* The lock of the file says that whoever held a lease before is dead. */
-    if (err == ERR_OK)
+    if (err == ERR_OK && r->engines->embedded)
         err = ledger_recover(ledger);
     if (err == ERR_OK)
         err = open_gateway(r, &gateway);
@@ -249,19 +276,19 @@ static enum err open_processor(struct runner *r)
     return err;
 }
 
-static enum err open_notifier(struct runner *r, char *why, size_t why_cap)
+static enum err open_notifier(struct runner *r)
 {
     char directory[RUNNER_PATH];
     struct runner_worker *w = NULL;
     struct ledger *ledger = NULL;
     struct mailer *mailer = NULL;
-    enum err err = embedded_ledger(r->embedded, &ledger);
+    enum err err = open_ledger(r, &ledger);
 
     (void)snprintf(directory, sizeof directory, "%s/mail", r->config->data_dir);
     if (err == ERR_OK)
         err = directory_mailer_open(&mailer, directory, r->config->mail_from);
     if (err == ERR_IO)
-        (void)snprintf(why, why_cap, "%.400s: %s", directory, strerror(errno));
+        (void)snprintf(r->why, sizeof r->why, "%.400s: %s", directory, strerror(errno));
     if (err == ERR_OK)
         err = add_worker(r, &w);
     if (err == ERR_OK)
@@ -273,7 +300,7 @@ static enum err open_notifier(struct runner *r, char *why, size_t why_cap)
     return err;
 }
 
-static enum err open_control(struct runner *r, char *why, size_t why_cap)
+static enum err open_control(struct runner *r)
 {
     struct runner_worker *w = NULL;
     struct ledger *ledger = NULL;
@@ -281,7 +308,7 @@ static enum err open_control(struct runner *r, char *why, size_t why_cap)
     enum err err = open_queue(r, &queue);
 
     if (err == ERR_OK)
-        err = embedded_ledger(r->embedded, &ledger);
+        err = open_ledger(r, &ledger);
     if (err == ERR_OK)
         err = add_worker(r, &w);
     if (err == ERR_OK)
@@ -292,7 +319,7 @@ static enum err open_control(struct runner *r, char *why, size_t why_cap)
         return err;
     }
     return http_listen_unix(r->api, r->config->data_dir, CONTROL_SOCKET, CONTROL_BODY_MAX,
-                            control_on_request, w->service, why, why_cap);
+                            control_on_request, w->service, r->why, sizeof r->why);
 }
 
 /* `listen`: the simulator of this process; its loop is its own. */
@@ -317,21 +344,6 @@ static int open_processing(struct runner *r)
 
 /* ---- the store ---- */
 
-static enum err create_topics(struct runner *r)
-{
-    char rejected[CONFIG_TEXT];
-    struct queue *queue = NULL;
-    enum err err = open_queue(r, &queue);
-
-    (void)snprintf(rejected, sizeof rejected, "%.*s.rejected", QUEUE_TOPIC_MAX, r->config->topic);
-    if (err == ERR_OK)
-        err = queue_create(queue, r->config->topic, 1);
-    if (err == ERR_OK)
-        err = queue_create(queue, rejected, 1);
-    queue_close(queue);
-    return err;
-}
-
 static void store_changed(void *ctx, unsigned changes)
 {
     struct runner *r = ctx;
@@ -340,46 +352,49 @@ static void store_changed(void *ctx, unsigned changes)
         subscription_app_changed(r->app->service);
 }
 
-static int open_store(struct runner *r)
+static int open_engines(struct runner *r)
 {
     char why[RUNNER_WHY] = "";
-    enum err err = embedded_open(&r->embedded, r->config->data_dir, r->env.clock, r->env.random,
-                                 why, sizeof why);
+    enum err err = engines_open(&r->engines, r->config, &r->env, why, sizeof why);
 
-    if (err != ERR_OK)
-        return runner_complain(
-            err == ERR_VERSION || err == ERR_INVALID ? RUNNER_USAGE : RUNNER_FAILED,
-            "DATA_DIR=%s: %s", r->config->data_dir, why[0] != '\0' ? why : err_text(err));
-    err = local_queue_hub_open(&r->hub, embedded_writer(r->embedded), r->env.clock, r->env.random);
     if (err == ERR_OK)
-        err = create_topics(r);
-    if (err == ERR_OK)
-        err = embedded_ledger(r->embedded, &r->watcher);
-    return err == ERR_OK ? RUNNER_DONE : no_start("the store", err, "");
+        return RUNNER_DONE;
+    bool usage = err == ERR_VERSION || err == ERR_INVALID || err == ERR_REFUSED;
+    return runner_complain(usage ? RUNNER_USAGE : RUNNER_FAILED, "%s", why);
 }
 
 static int open_services(struct runner *r)
 {
-    char why[RUNNER_WHY] = "";
     const struct {
+        enum runner_parts part;
         const char *name;
         enum err (*open)(struct runner *);
-    } services[] = {
-        {"subscription-app", open_app}, {"saver", open_saver}, {"processor", open_processor}};
+    } services[] = {{RUN_SUBSCRIPTION_APP, "subscription-app", open_app},
+                    {RUN_SAVER, "saver", open_saver},
+                    {RUN_PROCESSOR, "processor", open_processor},
+                    {RUN_NOTIFIER, "notifier", open_notifier}};
 
     for (size_t i = 0; i < sizeof services / sizeof services[0]; i++) {
-        enum err err = services[i].open(r);
+        enum err err = r->parts & services[i].part ? services[i].open(r) : ERR_OK;
         if (err != ERR_OK)
-            return no_start(services[i].name, err, "");
+            return no_start(services[i].name, err, r->why);
     }
-    enum err err = open_notifier(r, why, sizeof why);
+    enum err err = r->engines->embedded ? open_control(r) : ERR_OK;
     if (err != ERR_OK)
-        return no_start("notifier", err, why);
-    err = open_control(r, why, sizeof why);
+        return no_start(CONTROL_SOCKET, err, r->why);
+    if (r->app == NULL)
+        return RUNNER_DONE;
+    err = open_ledger(r, &r->watcher);
     if (err != ERR_OK)
-        return no_start(CONTROL_SOCKET, err, why);
+        return no_start("the store", err, "");
     ledger_watch(r->watcher, store_changed, r);
     return RUNNER_DONE;
+}
+
+static bool simulates(const struct runner *r)
+{
+    return r->parts == RUN_PROCESSING ||
+           ((r->parts & RUN_PROCESSING) && r->config->processor[0] == '\0');
 }
 
 int runner_open(struct runner *r)
@@ -390,16 +405,15 @@ int runner_open(struct runner *r)
     if (r->metrics == NULL)
         return no_start("metrics", ERR_NO_MEMORY, "");
     runner_add_http_metrics(r);
-    if (r->parts == RUN_PROCESSING) {
-        code = open_processing(r);
-        return code == RUNNER_DONE ? open_ops(r, r->simulator, OPS_LISTEN_OF_PROCESSING) : code;
-    }
-    code = open_store(r); /* first: the lock of the file says whether this process may be at all */
-    if (code == RUNNER_DONE)
+    if (r->parts != RUN_PROCESSING)
+        code = open_engines(r); /* first: a lock may say that this process may not be at all */
+    if (code == RUNNER_DONE && (r->parts & RUN_SUBSCRIPTION_APP))
         code = open_api(r);
-    if (code == RUNNER_DONE && r->config->processor[0] == '\0')
+    if (code == RUNNER_DONE && simulates(r))
         code = open_processing(r);
-    return code == RUNNER_DONE ? open_services(r) : code;
+    if (code == RUNNER_DONE)
+        code = open_ops(r);
+    return code == RUNNER_DONE && r->engines != NULL ? open_services(r) : code;
 }
 
 void runner_close(struct runner *r)
@@ -417,6 +431,8 @@ void runner_close(struct runner *r)
         http_server_close(r->api);
     if (r->simulator != NULL)
         http_server_close(r->simulator);
+    if (r->ops != NULL)
+        http_server_close(r->ops);
     http_client_close(r->client);
     if (r->router != NULL)
         router_close(r->router);
@@ -424,10 +440,7 @@ void runner_close(struct runner *r)
     gate_close(r->gate);
     if (r->verifier != NULL)
         jwt_verifier_close(r->verifier);
-    local_queue_hub_close(r->hub);
-    for (size_t i = 0; i < r->reader_count; i++)
-        embedded_reader_close(r->embedded, r->readers[i]);
-    embedded_close(r->embedded);
+    engines_close(r->engines);
     metrics_close(r->metrics);
     for (size_t i = 0; i < r->worker_count; i++) /* last: nobody wakes anybody any more */
         close(r->workers[i].wake_fd);

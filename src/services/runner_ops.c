@@ -6,7 +6,6 @@
 
 #include "base/json.h"
 #include "http/problem.h"
-#include "ledger/ledger.h"
 #include "services/subscription_app.h"
 
 #define METRICS_TEXT_MAX (256 * 1024) /* bytes */
@@ -76,8 +75,10 @@ void runner_add_http_metrics(struct runner *r)
 
 static int64_t http_count(const struct runner *r, int status)
 {
-    return (r->api != NULL ? http_server_count(r->api, status) : 0) +
-           (r->simulator != NULL && r->api == NULL ? http_server_count(r->simulator, status) : 0);
+    struct http_server *counted = r->api != NULL         ? r->api
+                                  : r->simulator != NULL ? r->simulator
+                                                         : r->ops;
+    return counted != NULL ? http_server_count(counted, status) : 0;
 }
 
 static void count_http(struct runner *r)
@@ -126,7 +127,7 @@ static void put_part(struct str *out, const char *part, const char *why)
 /* Names what fails. The store being away is named too, but who is ready is said by the services. */
 static bool put_failing(struct runner *r, struct str *out)
 {
-    struct ledger_counts counts;
+    char away[RUNNER_WHY];
     bool ready = true;
 
     for (size_t i = 0; i < r->worker_count; i++) {
@@ -136,8 +137,8 @@ static bool put_failing(struct runner *r, struct str *out)
             put_part(out, s->ops->name, why);
         ready = ready && why == NULL;
     }
-    if (r->watcher != NULL && ledger_counts(r->watcher, &counts) != ERR_OK)
-        put_part(out, "store", ledger_why(r->watcher));
+    if (r->engines != NULL && r->engines->ops->away(r->engines, away, sizeof away))
+        put_part(out, "store", away);
     return ready;
 }
 
