@@ -6,7 +6,9 @@
 #include "cli/cli.h"
 #include "sim/prove.h"
 
-#define ALONE "Wants Kafka and PostgreSQL, which are not in this build: take `subpay run`."
+#define ALONE                                                                                      \
+    "Wants KAFKA_BROKERS (or KAFKA_HOST) and DATABASE_URL (or POSTGRES_HOST); any number of "      \
+    "processes.\nOn the embedded engines take `subpay run`."
 
 static const struct command {
     const char *name;
@@ -15,22 +17,23 @@ static const struct command {
     const char *summary;
     const char *details; /* what each form does, and defaults; lines */
 } COMMANDS[] = {
-    {"run", cli_run, "", "all services in one process",
+    {"run", cli_run, "[--accept-partitions N]", "all services in one process",
      "Makes DATA_DIR and its database where there is none, listens on SUBSCRIPTION_APP_LISTEN and\n"
      "OPS_LISTEN, and in dev without PROCESSOR starts the simulator on PROCESSING_LISTEN. Prints "
      "where\n"
      "things are, then \"subpay is ready\". SIGTERM or SIGINT: calls in flight get 5 s, exit 0."},
-    {"subscription-app", cli_service, "", "the HTTP API alone (Kafka and PostgreSQL)", ALONE},
-    {"saver", cli_service, "", "stores requests from the queue, alone (Kafka and PostgreSQL)",
-     ALONE},
-    {"processor", cli_service, "", "decides and sends, alone (Kafka and PostgreSQL)", ALONE},
+    {"subscription-app", cli_service, "", "the HTTP API on Kafka and PostgreSQL", ALONE},
+    {"saver", cli_service, "[--accept-partitions N]",
+     "stores requests from the queue, on Kafka and PostgreSQL",
+     ALONE "\n--accept-partitions N  reads on although the topic has N partitions by now"},
+    {"processor", cli_service, "", "decides and sends, on Kafka and PostgreSQL", ALONE},
     {"processing", cli_processing, "", "the simulator of the payment processing alone",
      "Listens on PROCESSING_LISTEN; its journal is in DATA_DIR. PROCESSING_OUTCOMES, _LATENCY_MS,\n"
      "_FAULTS and _SEED say how it behaves. Refused in prod."},
-    {"notifier", cli_service, "", "tells users the outcome, alone (Kafka and PostgreSQL)", ALONE},
+    {"notifier", cli_service, "", "tells users the outcome, on Kafka and PostgreSQL", ALONE},
     {"migrate", cli_migrate,
      "upgrade [head|+N|REVISION]\ndowngrade -N|REVISION|base [--destroy-data]\ncurrent\nhistory\n"
-     "check",
+     "check\nrevision -m MESSAGE [--autogenerate]",
      "the schema of the store",
      "upgrade    to the last revision (head, the default), N further, or to REVISION, a name or "
      "number\n"
@@ -38,8 +41,13 @@ static const struct command {
      "           --destroy-data\n"
      "current    the revision of the database; nothing when it is empty\n"
      "history    all revisions, and when each was applied\n"
-     "check      exit 1 when the database is behind, or differs from what the revisions make\n"
-     "`subpay run` upgrades by itself. upgrade and downgrade want DATA_DIR for themselves."},
+     "check      exit 1 when the database is behind, or differs from the declared schema\n"
+     "revision   writes the two files of the next revision, empty, or with --autogenerate what "
+     "makes the\n"
+     "           database as it is declared; into MIGRATIONS_DIR, in a checkout into the project\n"
+     "PostgreSQL where DATABASE_URL or POSTGRES_HOST is set, else the file in DATA_DIR, which\n"
+     "`subpay run` upgrades by itself, and which upgrade and downgrade want for themselves. With\n"
+     "MIGRATIONS_DIR the revisions are those of that directory."},
     {"token", cli_token, "--user UUID [--role admin] [--ttl SECONDS]",
      "a token for the API, signed with the configured key",
      "--user  whose token; --role admin puts the role into it\n"
@@ -49,13 +57,15 @@ static const struct command {
     {"topic", cli_topic,
      "list [--long]\ncreate TOPIC [--partitions N]\nproduce TOPIC [-K SEP]\n"
      "consume TOPIC [--from-beginning] [--max-messages N] [--timeout-ms N] [-K SEP]\n"
-     "rewind TOPIC --beginning|--to N [--partition P]",
+     "rewind TOPIC --beginning|--to N [--partition P]\ncheck TOPIC\n"
+     "put-back TOPIC.rejected --partition P --offset N",
      "look at the queue, and write to it",
      "list     the topics, one a line; --long: name, records kept, offset of the next record, "
      "offset\n"
-     "         up to which the saver has read, with TABs between\n"
+     "         up to which the saver has read, partition, with TABs between\n"
      "create   makes a topic; nothing happens when it is there. The embedded queue has 1 "
-     "partition\n"
+     "partition;\n"
+     "         on Kafka it has 8, and with that of the configuration comes TOPIC.rejected\n"
      "produce  one record a line of standard input; with -K SEP a key before SEP, without it no "
      "key\n"
      "consume  prints key, TAB (-K: SEP instead), value, a line a record. It begins with what "
@@ -64,13 +74,16 @@ static const struct command {
      "         printed, nothing came for --timeout-ms N, or nobody reads the output. It moves "
      "nobody's\n"
      "         position\n"
-     "rewind   moves the saver's position: to the oldest record kept, or to offset N. It reads "
-     "from\n"
-     "         there again; what is stored already is not stored twice, and nothing is paid "
-     "twice.\n"
-     "         Prints TOPIC: FROM -> TO\n"
-     "SEP may be \\t. All work beside a running process; produce, create and rewind go through "
-     "it."},
+     "rewind   moves the saver's position, of all partitions or of one: to the oldest record "
+     "kept, or\n"
+     "         to offset N. It reads from there again; what is stored already is not stored "
+     "twice, and\n"
+     "         nothing is paid twice. Prints TOPIC: FROM -> TO\n"
+     "check    prints what the topic promises; exit 1 when requests are not safe in it\n"
+     "put-back publishes a rejected record again, to the topic that it came from\n"
+     "SEP may be \\t. All work beside a running process; on the embedded queue produce, create, "
+     "rewind\n"
+     "and put-back go through it."},
     {"price", cli_price, "list [--date DATE]\nadd TYPE COST CURRENCY DATE\ndelete TYPE DATE",
      "the prices: COST in minor units, in force from DATE (UTC) on",
      "list    the prices in force today or on DATE, and those to come\n"
@@ -86,6 +99,14 @@ static const struct command {
     {"backup", cli_backup, "PATH", "a consistent copy of the embedded file, also while it runs",
      "PATH must not be there yet. The copy holds store and queue; the simulator's journal and the\n"
      "mail are files of their own."},
+    {"copy", cli_copy, "FROM TO [--drain]",
+     "the books of an embedded file into an empty PostgreSQL",
+     "FROM     a DATA_DIR, or the path of its subpay.db\n"
+     "TO       postgresql://…, a database that `subpay migrate upgrade` has made and nobody used\n"
+     "--drain  beside a running process: waits until the queue is read and nothing is in\n"
+     "         processing, says so, and copies when that process has been ended\n"
+     "Refused while a process works on FROM, the queue has unread records, or a payment is in\n"
+     "processing. One transaction, compared in it before it counts. The queue stays behind."},
     {"restored", cli_restored, "",
      "after a restore, where the processing has no journal: ask before deciding",
      "Marks the store: every payment that is new is asked about before it is decided."},

@@ -44,15 +44,18 @@ def count_junit(path):
             count.failed += 1
         elif case.find("skipped") is not None:
             count.skipped += 1
+            why = case.findtext("system-err") or case.find("skipped").get("message") or "it does not say why"
+            print(f"skipped {case.get('name')}: {why.strip()}")
         else:
             count.passed += 1
     return count
 
 
-def meson(folder, suites, environment=None, options=()):
+def meson(folder, suites, environment=None, options=(), under=()):
+    """under: the command that brings what they need."""
     report = ROOT / folder / "meson-logs" / "testlog.junit.xml"
     report.unlink(missing_ok=True)
-    command = ["meson", "test", "-C", folder, "--print-errorlogs", *options]
+    command = [*under, "meson", "test", "-C", folder, "--print-errorlogs", *options]
     for suite in suites:
         command += ["--suite", suite]
     code = run(command, env={**os.environ, **(environment or {})})
@@ -76,13 +79,17 @@ def sanitized(folder, sanitizer, suites, environment):
     return meson(folder, suites, {"SUBPAY_SEEDS": SANITIZER_SEEDS, **environment}, ["-t", "10"])
 
 
+POSTGRES = ("/usr/bin/python3", "tests/postgres.py")
+KAFKA = ("/usr/bin/python3", "tests/kafka.py")
+
+
 def stage_house():
     """Layout, directions, banned calls, format, generated documents."""
     return pytest("house")
 
 
 def stage_check():
-    """Rules, unit, contract, simulated worlds: what `make check` runs."""
+    """Rules, unit, contract, simulated worlds: what `make check` runs. What wants a server is skipped."""
     return meson("build", ["unit", "contract", "sim", "prove"])
 
 
@@ -99,15 +106,25 @@ def stage_tsan():
                      {"TSAN_OPTIONS": "halt_on_error=1"})
 
 
-def pytest(folder, environment=None):
-    report = ROOT / "build" / f"pytest-{folder}.xml"
+def pytest(folder, environment=None, under=()):
+    report = ROOT / "build" / f"pytest-{folder}{'-served' if under else ''}.xml"
     report.unlink(missing_ok=True)
-    code = run(["/usr/bin/python3", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
+    code = run([*under, "/usr/bin/python3", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
                 f"tests/{folder}", f"--junitxml={report}"], env={**os.environ, **(environment or {})})
     count = count_junit(report)
     if code != 0 and count.failed == 0:
         count.failed = 1
     return count
+
+
+def stage_postgres():
+    """The contract of the store on a server of PostgreSQL, and what only PostgreSQL has."""
+    return meson("build", ["store", "postgres"], {"SUBPAY_TEST_STORE": "postgres"}, under=(*POSTGRES, "--pooled"))
+
+
+def stage_kafka():
+    """The contract of the queue on a broker of Apache Kafka, and what only Kafka has."""
+    return meson("build", ["kafka"], under=KAFKA)
 
 
 def stage_crash():
@@ -126,6 +143,11 @@ def stage_crash():
 def stage_flow():
     """The real process: from HTTP to mail, SIGKILL, configuration, topics, audit."""
     return pytest("flow")
+
+
+def stage_distributed():
+    """The same on PostgreSQL and Kafka, and each service as a process of its own."""
+    return pytest("flow", {"SUBPAY_TEST_ENGINES": "distributed"}, under=(*POSTGRES, *KAFKA))
 
 
 def stage_browser():

@@ -1,9 +1,9 @@
 # Sourced by ./run and ./test: installs what is missing, builds. POSIX sh; a bare Debian 12 has nothing more.
 
-BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config curl libevent-dev libsqlite3-dev
-libcurl4-openssl-dev libjansson-dev libssl-dev"
+BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config curl libevent-dev libsqlite3-dev libpq-dev
+libcurl4-openssl-dev libjansson-dev libssl-dev librdkafka-dev"
 TEST_PACKAGES="$BUILD_PACKAGES libcmocka-dev clang-format python3-pytest python3-venv ca-certificates
-chromium"
+openjdk-17-jre-headless maven chromium postgresql-15 pgbouncer python3-psycopg2"
 
 say() { printf '%s\n' "subpay: $*" >&2; }
 

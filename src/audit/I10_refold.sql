@@ -1,56 +1,57 @@
 -- I10: the events, replayed, give the current payments and periods.
 SELECT count(*) FROM payments;
 
--- Each field is set by one move and stays; the statuses are those of the last move.
-WITH folded AS MATERIALIZED (
-    SELECT p.seq, max(e.seq) AS last_seq,
-           max(e.detail ->> 'duplicate_of') AS duplicate_of,
-           max(e.detail ->> 'reason') AS reason,
-           max(e.detail ->> 'refund_of') AS refund_of,
-           max(CAST(e.detail ->> 'amount' AS bigint)) AS amount,
-           max(e.detail ->> 'currency') AS currency,
-           max(e.detail ->> 'expiration_date') AS expiration_date,
-           max(e.detail ->> 'notification') AS notification
-    FROM payments p LEFT JOIN events e
-      ON e.subject_id = CAST(p.id AS text) AND e.subject = 'payment' AND e.to_status IS NOT NULL
-    GROUP BY p.seq
+-- A field is as the last move that sets it says; the statuses are those of the last move. Each is
+-- taken behind the seq of its move, as a number of 19 digits: the greatest of them is the last one.
+WITH moves AS MATERIALIZED (
+    SELECT subject_id, CAST(1000000000000000000 + seq AS text) AS place, to_status, payment_status,
+           detail
+    FROM events WHERE subject = 'payment' AND to_status IS NOT NULL
+), folded AS MATERIALIZED (
+    SELECT subject_id,
+           max(place || to_status || '/' || coalesce(payment_status, '-')) AS statuses,
+           max(place || (detail ->> 'duplicate_of')) AS duplicate_of,
+           max(place || (detail ->> 'reason')) AS reason,
+           max(place || (detail ->> 'refund_of')) AS refund_of,
+           max(place || (detail ->> 'amount')) AS amount,
+           max(place || (detail ->> 'currency')) AS currency,
+           max(place || (detail ->> 'expiration_date')) AS expiration_date,
+           max(place || (detail ->> 'notification')) AS notification
+    FROM moves GROUP BY subject_id
 )
 SELECT CAST(p.id AS text) AS id,
-       CASE WHEN e.seq IS NULL THEN 'has no events'
+       CASE WHEN f.subject_id IS NULL THEN 'has no events'
             ELSE 'is ' || p.processing_status || '/' || p.payment_status || ', its events give '
-                 || e.to_status || '/' || coalesce(e.payment_status, '-')
-                 || ', or another detail' END AS what
-FROM folded f
-JOIN payments p ON p.seq = f.seq
-LEFT JOIN events e ON e.seq = f.last_seq
-WHERE e.to_status IS DISTINCT FROM p.processing_status
-   OR e.payment_status IS DISTINCT FROM p.payment_status
-   OR f.duplicate_of IS DISTINCT FROM CAST(p.duplicate_of AS text)
-   OR f.reason IS DISTINCT FROM p.reason
-   OR f.refund_of IS DISTINCT FROM CAST(p.refund_of AS text)
-   OR f.amount IS DISTINCT FROM p.amount
-   OR f.currency IS DISTINCT FROM p.currency
-   OR f.expiration_date IS DISTINCT FROM p.expiration_date
-   OR f.notification IS DISTINCT FROM p.notification
+                 || substr(f.statuses, 20) || ', or another detail' END AS what
+FROM payments p LEFT JOIN folded f ON f.subject_id = p.id
+WHERE substr(f.statuses, 20) IS DISTINCT FROM p.processing_status || '/' || p.payment_status
+   OR substr(f.duplicate_of, 20) IS DISTINCT FROM p.duplicate_of
+   OR substr(f.reason, 20) IS DISTINCT FROM p.reason
+   OR substr(f.refund_of, 20) IS DISTINCT FROM p.refund_of
+   OR substr(f.amount, 20) IS DISTINCT FROM CAST(p.amount AS text)
+   OR substr(f.currency, 20) IS DISTINCT FROM p.currency
+   OR substr(f.expiration_date, 20) IS DISTINCT FROM p.expiration_date
+   OR substr(f.notification, 20) IS DISTINCT FROM p.notification
 UNION ALL
-SELECT DISTINCT subject_id, 'has events, and is not in payments'
-FROM events
-WHERE subject = 'payment' AND to_status IS NOT NULL
-  AND subject_id NOT IN (SELECT CAST(id AS text) FROM payments)
+SELECT DISTINCT e.subject_id, 'has events, and is not in payments'
+FROM events e
+WHERE e.subject = 'payment' AND e.to_status IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM payments p WHERE p.id = e.subject_id)
 ORDER BY 1, 2;
 
 SELECT count(*) FROM subscriptions;
 
 -- An event of a subscription tells all of it as it is afterwards.
+WITH told AS MATERIALIZED (
+    SELECT subject_id, max(seq) AS seq
+    FROM events WHERE subject = 'subscription' AND to_status IS NOT NULL GROUP BY subject_id
+)
 SELECT CAST(s.id AS text) AS id,
        CASE WHEN e.seq IS NULL THEN 'has no events'
             ELSE s.starts_at || ' … ' || s.ends_at || ', its events give '
                  || coalesce(e.detail ->> 'starts_at', '-') || ' … '
                  || coalesce(e.detail ->> 'ends_at', '-') || ', or another detail' END AS what
-FROM subscriptions s LEFT JOIN events e
-  ON e.seq = (SELECT max(l.seq) FROM events l
-              WHERE l.subject_id = CAST(s.id AS text) AND l.subject = 'subscription'
-                AND l.to_status IS NOT NULL)
+FROM subscriptions s LEFT JOIN told t ON t.subject_id = s.id LEFT JOIN events e ON e.seq = t.seq
 WHERE e.detail ->> 'user_id' IS DISTINCT FROM CAST(s.user_id AS text)
    OR e.detail ->> 'payment_id' IS DISTINCT FROM CAST(s.payment_id AS text)
    OR e.detail ->> 'subscription_type' IS DISTINCT FROM s.subscription_type
@@ -60,8 +61,8 @@ WHERE e.detail ->> 'user_id' IS DISTINCT FROM CAST(s.user_id AS text)
    OR e.detail ->> 'end_reason' IS DISTINCT FROM s.end_reason
    OR (e.to_status = 'ended') IS DISTINCT FROM (s.end_reason IS NOT NULL)
 UNION ALL
-SELECT DISTINCT subject_id, 'has events, and is not in subscriptions'
-FROM events
-WHERE subject = 'subscription' AND to_status IS NOT NULL
-  AND subject_id NOT IN (SELECT CAST(id AS text) FROM subscriptions)
+SELECT DISTINCT e.subject_id, 'has events, and is not in subscriptions'
+FROM events e
+WHERE e.subject = 'subscription' AND e.to_status IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.id = e.subject_id)
 ORDER BY 1, 2;

@@ -6,7 +6,8 @@ WITH moves AS MATERIALIZED (
     SELECT seq, subject_id, from_status, to_status, payment_status,
            lag(seq) OVER path AS previous_seq,
            lag(to_status) OVER path AS previous_status,
-           lag(payment_status) OVER path AS previous_payment_status
+           lag(payment_status) OVER path AS previous_payment_status,
+           lead(seq) OVER path AS next_seq
     FROM events
     WHERE subject = 'payment' AND (from_status IS NOT NULL OR to_status IS NOT NULL)
     WINDOW path AS (PARTITION BY subject_id ORDER BY seq)
@@ -26,10 +27,7 @@ UNION ALL
 SELECT CAST(p.id AS text), 'is ' || p.processing_status || '/' || p.payment_status
        || ', its events end in '
        || coalesce(e.to_status || '/' || coalesce(e.payment_status, '-'), 'nothing')
-FROM payments p LEFT JOIN events e
-  ON e.seq = (SELECT max(l.seq) FROM events l
-              WHERE l.subject_id = CAST(p.id AS text) AND l.subject = 'payment'
-                AND (l.from_status IS NOT NULL OR l.to_status IS NOT NULL))
+FROM payments p LEFT JOIN moves e ON e.subject_id = p.id AND e.next_seq IS NULL
 WHERE e.to_status IS DISTINCT FROM p.processing_status
    OR e.payment_status IS DISTINCT FROM p.payment_status
 UNION ALL
@@ -47,5 +45,5 @@ WHERE l.payment_status IS NULL
    OR (m.to_status = 'completed' AND m.payment_status IS DISTINCT FROM m.previous_payment_status)
 UNION ALL
 SELECT m.subject_id, 'event ' || m.seq || ' is about a payment that is not there'
-FROM moves m WHERE m.subject_id NOT IN (SELECT CAST(id AS text) FROM payments)
+FROM moves m WHERE NOT EXISTS (SELECT 1 FROM payments p WHERE p.id = m.subject_id)
 ORDER BY 1, 2;

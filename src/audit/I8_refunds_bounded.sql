@@ -9,7 +9,7 @@ WITH refunds AS MATERIALIZED (
 )
 SELECT coalesce(CAST(r.refund_of AS text), r.refund),
        'refunded ' || coalesce(r.amount || ' ' || r.currency, 'nothing') || ', paid '
-       || CASE WHEN p.seq IS NULL THEN 'nothing: there is no such payment'
+       || CASE WHEN p.seq IS NULL THEN 'nothing: the user has no such payment'
                WHEN p.payment_type <> 'payment' OR p.payment_status <> 'accepted'
                THEN 'nothing: it is a ' || p.payment_type || ', ' || p.payment_status
                ELSE p.amount || ' ' || p.currency END
@@ -19,16 +19,16 @@ WHERE p.seq IS NULL OR p.payment_type <> 'payment' OR p.payment_status <> 'accep
    OR r.currency <> p.currency OR r.last_currency <> p.currency
 ORDER BY 1;
 
--- Needs the journal.
-SELECT count(*) FROM journal WHERE payment_type = 'refund' AND result = 'success';
+-- Needs the journal. At once.
+SELECT count(*) FROM whole_journal WHERE payment_type = 'refund' AND result = 'success';
 
 WITH charges AS MATERIALIZED (
     SELECT key, min(amount) AS amount, min(currency) AS currency
-    FROM journal WHERE payment_type = 'payment' AND result = 'success' GROUP BY key
+    FROM whole_journal WHERE payment_type = 'payment' AND result = 'success' GROUP BY key
 ), refunds AS MATERIALIZED (
     SELECT coalesce(refund_of, '-') AS refund_of, sum(amount) AS amount,
            min(currency) AS currency, max(currency) AS last_currency, min(seq) AS seq
-    FROM journal WHERE payment_type = 'refund' AND result = 'success' GROUP BY refund_of
+    FROM whole_journal WHERE payment_type = 'refund' AND result = 'success' GROUP BY refund_of
 )
 SELECT r.refund_of, 'the processing gave back ' || coalesce(r.amount || ' ' || r.currency, '-')
        || ' of ' || coalesce(c.amount || ' ' || c.currency, 'nothing') || ': from journal line '

@@ -19,7 +19,7 @@ SELECT o.id, 'is ' || o.processing_status || ', and the processor owes the next 
 FROM owed o JOIN heartbeat h ON h.service = 'processor' AND o.due_at < h.late_before
 ORDER BY o.seq;
 
--- The saver: records that it has not taken.
+-- The saver: records that it has not taken. Needs the log. At once.
 SELECT count(*) FROM log l CROSS JOIN heartbeat h WHERE h.service = 'saver' AND l.taken = 0;
 
 SELECT coalesce(l.payment_id, l.topic || '/' || l.partition || '/' || l.offset),
@@ -40,7 +40,7 @@ JOIN heartbeat h ON h.service = 'notifier' AND coalesce(a.tell_due_at, p.stored_
 WHERE p.processing_status = 'processed'
 ORDER BY p.seq;
 
--- Listed, not judged.
+-- Listed, not judged. At once.
 SELECT count(*) FROM payments;
 
 WITH owed (service, steps) AS (
@@ -52,5 +52,5 @@ WITH owed (service, steps) AS (
     SELECT 'notifier', (SELECT count(*) FROM payments WHERE processing_status = 'processed')
 )
 SELECT service, 'has left no heartbeat, and owes ' || steps || ' next steps' FROM owed
-WHERE steps > 0 AND service NOT IN (SELECT h.service FROM heartbeat h)
+WHERE CASE WHEN service IN (SELECT h.service FROM heartbeat h) THEN false ELSE steps > 0 END
 ORDER BY 1;

@@ -2,58 +2,19 @@
 
 #include <assert.h>
 #include <stdio.h>
-#include <string.h>
 
+#include "audit/pairs.h"
 #include "audit/tables.h"
-#include "base/embed.h"
-
-#define NEEDS_JOURNAL "Needs the journal."
-#define LISTED "Listed, not judged."
 
 struct audit {
     struct db *db;
     const struct audit_inputs *inputs;
     struct journal_load journal;
+    struct log_load log;
+    struct pairs pairs;
+    struct audit_report report;
     struct arena texts; /* of the statements; lives as long as they may be prepared */
 };
-
-/* The next statement with the comments before it; *at moves behind its ';'. *sql NULL: only
- * blanks are left. */
-static enum err statement_next(struct audit *a, const char **at, const char **sql)
-{
-    const char *start = *at, *p = start;
-    bool comment = false, quoted = false, text = false;
-    for (; *p != '\0'; p++) {
-        if (comment)
-            comment = *p != '\n';
-        else if (quoted)
-            quoted = *p != '\'';
-        else if (*p == ';')
-            break;
-        else if (*p == '-' && p[1] == '-')
-            comment = true;
-        else if (*p == '\'')
-            quoted = true;
-        else if (*p != ' ' && *p != '\n' && *p != '\r' && *p != '\t')
-            text = true;
-    }
-    *at = *p == ';' ? p + 1 : p;
-    *sql = text ? arena_text(&a->texts, start, (size_t)(p - start)) : NULL;
-    return text && *sql == NULL ? ERR_NO_MEMORY : ERR_OK;
-}
-
-/* "-- I2: what must hold" */
-static void title_read(struct audit_invariant *inv, const char *text)
-{
-    size_t len = strcspn(text, "\n");
-    const char *colon = memchr(text, ':', len);
-    assert(strncmp(text, "-- I", 4) == 0 && colon != NULL); /* the files are part of the program */
-    const char *title = colon + 1 + strspn(colon + 1, " ");
-    bool fits = text_copy_n(inv->id, sizeof inv->id, text + 3, (size_t)(colon - text) - 3);
-    fits &= text_copy_n(inv->title, sizeof inv->title, title, len - (size_t)(title - text));
-    assert(fits);
-    (void)fits;
-}
 
 static enum err count_run(struct audit *a, const char *sql, struct audit_invariant *inv)
 {
@@ -69,99 +30,138 @@ static enum err rows_run(struct audit *a, const char *sql, int64_t *rows,
                          char texts[][AUDIT_EXAMPLE_TEXT], int *text_count)
 {
     struct query q;
+    int64_t counted = 0;
     query_open(&q, a->db, sql);
     while (query_next(&q)) {
-        ++*rows;
+        counted = query_i64(&q, 0);
         if (*text_count < AUDIT_EXAMPLES_MAX)
-            snprintf(texts[(*text_count)++], AUDIT_EXAMPLE_TEXT, "%s %s", query_text(&q, 0),
-                     query_text(&q, 1));
+            snprintf(texts[(*text_count)++], AUDIT_EXAMPLE_TEXT, "%s %s", query_text(&q, 1),
+                     query_text(&q, 2));
     }
+    *rows += counted;
     return query_close(&q);
 }
 
-static enum err pair_run(struct audit *a, const char *count, const char *rows,
-                         struct audit_invariant *inv)
+/* false, and the invariant says why: what the pair needs cannot be read. */
+static bool pair_ready(const struct audit *a, const struct pair *p, struct audit_invariant *inv)
 {
-    if (!a->journal.readable && strstr(count, NEEDS_JOURNAL) != NULL) {
-        inv->checked_at_all = false;
-        snprintf(inv->why, sizeof inv->why, "the journal cannot be read: %s", a->journal.why);
+    bool journal = !p->needs_journal || a->journal.readable;
+    bool log = !p->needs_log || a->log.readable;
+    if (journal && log)
+        return true;
+    inv->checked_at_all = false;
+    snprintf(inv->why, sizeof inv->why, "the %s cannot be read: %s", journal ? "queue" : "journal",
+             journal ? a->log.why : a->journal.why);
+    return false;
+}
+
+static enum err pair_run(struct audit *a, const struct pair *p)
+{
+    struct audit_invariant *inv = &a->report.invariants[p->invariant];
+    if (!pair_ready(a, p, inv))
         return ERR_OK;
-    }
-    if (strstr(count, LISTED) != NULL)
-        return rows_run(a, rows, &inv->listed, inv->listings, &inv->listing_count);
-    enum err err = count_run(a, count, inv);
-    return err == ERR_OK ? rows_run(a, rows, &inv->broken, inv->examples, &inv->example_count)
+    if (p->listed)
+        return rows_run(a, p->rows, &inv->listed, inv->listings, &inv->listing_count);
+    enum err err = count_run(a, p->count, inv);
+    return err == ERR_OK ? rows_run(a, p->rows, &inv->broken, inv->examples, &inv->example_count)
                          : err;
 }
 
-static enum err invariant_run(struct audit *a, const char *text, struct audit_invariant *inv)
-{
-    *inv = (struct audit_invariant){.checked_at_all = true};
-    title_read(inv, text);
-    for (;;) {
-        const char *count, *offenders;
-        enum err err = statement_next(a, &text, &count);
-        if (err != ERR_OK || count == NULL)
-            return err;
-        if ((err = statement_next(a, &text, &offenders)) != ERR_OK)
-            return err;
-        assert(offenders != NULL); /* pairs */
-        if ((err = pair_run(a, count, offenders, inv)) != ERR_OK)
-            return err;
-    }
-}
-
-static enum err invariants_run(struct audit *a, struct audit_report *r)
+static enum err pairs_run(struct audit *a, bool at_once)
 {
     enum err err = ERR_OK;
-    for (size_t i = 0; i < AUDIT_FILES_COUNT && err == ERR_OK; i++) {
-        assert(r->count < AUDIT_INVARIANTS_MAX);
-        err = invariant_run(a, AUDIT_FILES[i].data, &r->invariants[r->count++]);
-    }
+    for (int i = 0; i < a->pairs.count && err == ERR_OK; i++)
+        if (a->pairs.all[i].at_once == at_once)
+            err = pair_run(a, &a->pairs.all[i]);
     return err;
 }
 
-/* One snapshot: the first look into the books takes it, the journal's tail is read behind it. */
-static enum err books_run(struct audit *a, struct audit_report *r)
+static enum err of_range(void *ctx)
+{
+    return pairs_run(ctx, false);
+}
+
+static enum err over_all(void *ctx)
+{
+    return pairs_run(ctx, true);
+}
+
+static enum err of_file(void *ctx)
+{
+    struct audit *a = ctx;
+    enum err err = heartbeat_load(a->db);
+    if (err == ERR_OK)
+        err = journal_load_tail(a->db, &a->journal);
+    if (err == ERR_OK && a->inputs->accepted != NULL)
+        err = accepted_mark(a->db);
+    if (err == ERR_OK)
+        err = log_load(a->db, &a->log);
+    for (int i = 0; i < a->pairs.count && err == ERR_OK; i++)
+        err = pair_run(a, &a->pairs.all[i]);
+    return err;
+}
+
+static enum err of_heartbeats(void *ctx)
+{
+    return heartbeat_load(((struct audit *)ctx)->db);
+}
+
+/* One snapshot: the first look into the books takes it. */
+static enum err in_snapshot(struct audit *a, enum err (*look)(void *ctx))
 {
     enum err err = db_begin(a->db);
     if (err != ERR_OK)
         return err;
-    err = heartbeat_load(a->db);
-    if (err == ERR_OK)
-        err = journal_load_tail(a->db, &a->journal);
-    if (err == ERR_OK)
-        err = log_load(a->db, a->inputs->topic);
-    if (err == ERR_OK)
-        err = invariants_run(a, r);
+    err = look(a);
     if (err == ERR_OK)
         return db_commit(a->db);
     db_rollback(a->db);
     return err;
 }
 
+static enum err books_run_by_ranges(struct audit *a)
+{
+    int64_t users = a->inputs->range_users != 0 ? a->inputs->range_users : AUDIT_RANGE_USERS;
+    enum err err = a->inputs->accepted != NULL ? accepted_mark(a->db) : ERR_OK;
+    if (err == ERR_OK)
+        err = in_snapshot(a, of_heartbeats);
+    if (err == ERR_OK)
+        err = log_load(a->db, &a->log);
+    if (err == ERR_OK)
+        err = ranges_run(a->db, &a->journal, users, of_range, a);
+    if (err == ERR_OK)
+        err = db_script(a->db, "SET search_path = public, pg_temp");
+    return err == ERR_OK ? in_snapshot(a, over_all) : err;
+}
+
+static enum err audit_run_with(struct audit *a)
+{
+    enum err err = pairs_read(&a->pairs, &a->report, &a->texts);
+    if (err == ERR_OK)
+        err = tables_make(a->db);
+    if (err != ERR_OK)
+        return err;
+    err = journal_load(a->db, &a->journal);
+    if (err == ERR_OK)
+        err = accepted_load(a->db, a->inputs->accepted);
+    if (err == ERR_OK)
+        err = db_is_postgres(a->db) ? books_run_by_ranges(a) : in_snapshot(a, of_file);
+    enum err dropped = tables_drop(a->db);
+    return err == ERR_OK ? dropped : err;
+}
+
 enum err audit_all(struct db *db, const struct audit_inputs *inputs, struct audit_report *out)
 {
-    struct audit a = {.db = db, .inputs = inputs, .journal = {.source = inputs->journal}};
-    struct audit_report r = {.count = 0};
+    struct audit a = {.db = db,
+                      .inputs = inputs,
+                      .journal = {.source = inputs->journal},
+                      .log = {.source = inputs->log, .topic = inputs->topic}};
     assert(!db_in_transaction(db));
-    arena_init(&a.texts, 256 * 1024);
-    /* A reader's connection refuses every write, and the temporary tables are some. */
-    enum err err = db_script(db, "PRAGMA query_only=OFF;");
-    if (err == ERR_OK)
-        err = tables_make(db);
-    if (err == ERR_OK)
-        err = journal_load(db, &a.journal);
-    if (err == ERR_OK)
-        err = accepted_load(db, inputs->accepted);
-    if (err == ERR_OK)
-        err = books_run(&a, &r);
-    enum err dropped = tables_drop(db);
-    if (err == ERR_OK)
-        err = dropped;
+    arena_init(&a.texts, 2 * AUDIT_PAIRS_BYTES_MAX);
+    enum err err = audit_run_with(&a);
     arena_release(&a.texts);
     if (err == ERR_OK)
-        *out = r;
+        *out = a.report;
     return err;
 }
 

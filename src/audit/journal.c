@@ -1,5 +1,7 @@
 #include <stdio.h>
+#include <string.h>
 
+#include "audit/rows.h"
 #include "audit/tables.h"
 #include "base/json.h"
 
@@ -33,42 +35,89 @@ bool journal_line_parse(const struct json *doc, struct journal_line *out)
 }
 
 struct loading {
-    struct db *db;
     struct journal_load *journal;
+    struct rows rows;
     enum err err; /* of the database, apart from the source's own */
 };
+
+/* Whose line it is, so that a range of users has it: whoever the payment of its key belongs to, or the payment that it
+ * gives back, or whom it names, or nobody: then the first one. The books knew all of these before the line was
+ * written. */
+#define POSTGRES_INSERT                                                                            \
+    "INSERT INTO pg_temp.whole_journal (seq, key, payment_id, user_id, payment_type, "             \
+    "subscription_type, refund_of, result, reason, transaction_id, amount, currency, late, "       \
+    "owner) SELECT l.seq, l.key, l.payment_id, l.user_id, l.payment_type, l.subscription_type, "   \
+    "l.refund_of, l.result, l.reason, l.transaction_id, l.amount, l.currency, l.late, "            \
+    "coalesce(p.user_id, r.user_id, l.named_user, '00000000-0000-0000-0000-000000000000') "        \
+    "FROM unnest(?1::bigint[], ?2::text[], ?3::text[], ?4::text[], ?5::text[], ?6::text[], "       \
+    "?7::text[], ?8::text[], ?9::text[], ?10::text[], ?11::bigint[], ?12::text[], "                \
+    "?13::integer[], ?14::uuid[], ?15::uuid[], ?16::uuid[]) AS l (seq, key, payment_id, "          \
+    "user_id, payment_type, subscription_type, refund_of, result, reason, transaction_id, "        \
+    "amount, currency, late, named_payment, named_target, named_user) "                            \
+    "LEFT JOIN public.payments p ON p.id = l.named_payment "                                       \
+    "LEFT JOIN public.payments r ON r.id = l.named_target"
+#define SQLITE_INSERT                                                                              \
+    "INSERT INTO temp.journal (seq, key, payment_id, user_id, payment_type, subscription_type, "   \
+    "refund_of, result, reason, transaction_id, amount, currency, late) "                          \
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+
+static void loading_open(struct loading *l, struct db *db, struct journal_load *j)
+{
+    l->journal = j;
+    l->err = ERR_OK;
+    rows_open(&l->rows, db, SQLITE_INSERT, POSTGRES_INSERT, db_is_postgres(db) ? 16 : 13);
+}
+
+/* A seq twice: that is no journal. */
+static enum err loading_err(struct loading *l, enum err err)
+{
+    if (err != ERR_CONFLICT)
+        l->err = err;
+    return err == ERR_CONFLICT ? ERR_CORRUPT : err;
+}
+
+static enum err loading_close(struct loading *l, enum err of_source)
+{
+    enum err err = rows_close(&l->rows, of_source);
+    return of_source == ERR_OK ? loading_err(l, err) : of_source;
+}
+
+static void id_add(struct rows *rows, const char *text)
+{
+    struct uuid id;
+    rows_uuid(rows, text != NULL && uuid_parse(text, strlen(text), &id) ? &id : NULL);
+}
 
 static enum err line_store(void *to, const struct journal_line *line)
 {
     struct loading *l = to;
-    struct query q;
-    query_open(&q, l->db,
-               "INSERT INTO temp.journal (seq, key, payment_id, user_id, payment_type, "
-               "subscription_type, refund_of, result, reason, transaction_id, amount, currency, "
-               "late) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
-    query_bind_i64(&q, line->seq);
-    query_bind_text(&q, line->key);
-    query_bind_text(&q, line->payment_id);
-    query_bind_text(&q, line->user_id);
-    query_bind_text(&q, line->payment_type);
-    query_bind_text(&q, line->subscription_type);
-    query_bind_text(&q, line->refund_of);
-    query_bind_text(&q, line->result);
-    query_bind_text(&q, line->reason);
-    query_bind_text(&q, line->transaction_id);
+    struct rows *rows = &l->rows;
+    if (l->journal->late && line->seq <= l->journal->last_seq)
+        return ERR_CORRUPT;
+    rows_i64(rows, line->seq);
+    rows_text(rows, line->key);
+    rows_text(rows, line->payment_id);
+    rows_text(rows, line->user_id);
+    rows_text(rows, line->payment_type);
+    rows_text(rows, line->subscription_type);
+    rows_text(rows, line->refund_of);
+    rows_text(rows, line->result);
+    rows_text(rows, line->reason);
+    rows_text(rows, line->transaction_id);
     if (line->amount_minor != 0)
-        query_bind_i64(&q, line->amount_minor);
+        rows_i64(rows, line->amount_minor);
     else
-        query_bind_null(&q);
-    query_bind_text(&q, line->currency);
-    query_bind_i64(&q, l->journal->late);
-    enum err err = query_run(&q);
-    if (err == ERR_CONFLICT)
-        return ERR_CORRUPT; /* a seq twice: that is no journal */
-    l->err = err;
+        rows_text(rows, NULL);
+    rows_text(rows, line->currency);
+    rows_i64(rows, l->journal->late);
+    if (db_is_postgres(rows->db)) {
+        id_add(rows, line->key);
+        id_add(rows, line->refund_of);
+        id_add(rows, line->user_id);
+    }
     if (line->seq > l->journal->last_seq)
         l->journal->last_seq = line->seq;
-    return err;
+    return loading_err(l, rows_next(rows));
 }
 
 static void journal_unreadable(struct journal_load *j)
@@ -83,40 +132,61 @@ static enum err instance_store(struct db *db, const struct journal_source *sourc
 {
     const char *instance = source->instance != NULL ? source->instance(source->ctx) : NULL;
     struct query q;
-    query_open(&q, db, "INSERT INTO temp.instance (instance_id) VALUES (?1)");
+    query_open(&q, db, "INSERT INTO instance (instance_id) VALUES (?1)");
     query_bind_text(&q, instance != NULL ? instance : "");
     return query_run(&q);
 }
 
+/* Not one line of a journal that is not read to its end. */
+static enum err lines_forget(struct db *db)
+{
+    if (!db_is_postgres(db)) {
+        db_rollback(db);
+        return ERR_OK;
+    }
+    return db_script(db, "TRUNCATE pg_temp.whole_journal");
+}
+
+/* By whom they belong to. Before they are all there every one of them would cost a page. */
+static enum err lines_sort(struct db *db)
+{
+    return db_script(db, "CREATE INDEX ON pg_temp.whole_journal (owner);"
+                         "ANALYZE pg_temp.whole_journal");
+}
+
 enum err journal_load(struct db *db, struct journal_load *j)
 {
-    struct loading l = {.db = db, .journal = j};
+    struct loading l;
+    bool as_one =
+        !db_is_postgres(db); /* there the snapshot of a long reading would hold back vacuum */
     j->readable = j->source != NULL;
     if (j->source == NULL) {
         journal_unreadable(j);
         return ERR_OK;
     }
     /* A transaction of its own, over temporary tables only: the books' snapshot comes later. */
-    enum err err = db_begin(db);
+    enum err err = as_one ? db_begin(db) : ERR_OK;
     if (err != ERR_OK)
         return err;
-    err = j->source->read(j->source->ctx, line_store, &l);
+    loading_open(&l, db, j);
+    err = loading_close(&l, j->source->read(j->source->ctx, line_store, &l));
     if (err == ERR_OK)
         err = l.err = instance_store(db, j->source);
     if (err == ERR_OK)
-        return db_commit(db);
-    db_rollback(db);
+        return as_one ? db_commit(db) : lines_sort(db);
+    err = lines_forget(db);
     journal_unreadable(j);
-    return l.err;
+    return l.err != ERR_OK ? l.err : err;
 }
 
 enum err journal_load_tail(struct db *db, struct journal_load *j)
 {
-    struct loading l = {.db = db, .journal = j};
+    struct loading l;
     if (!j->readable || j->source->tail == NULL)
         return ERR_OK;
     j->late = true;
-    if (j->source->tail(j->source->ctx, j->last_seq, line_store, &l) != ERR_OK)
+    loading_open(&l, db, j);
+    if (loading_close(&l, j->source->tail(j->source->ctx, j->last_seq, line_store, &l)) != ERR_OK)
         journal_unreadable(j);
     return l.err;
 }

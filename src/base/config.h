@@ -38,6 +38,7 @@ struct config {
     int64_t postgres_port, kafka_port;
     char topic[CONFIG_TEXT];
     int64_t queue_retention_days, batch_size;
+    int32_t accept_partitions; /* no setting: --accept-partitions of a command; 0: not given */
     char subscription_app_listen[CONFIG_TEXT], ops_listen[CONFIG_TEXT],
         processing_listen[CONFIG_TEXT];
     bool ops_listen_given;

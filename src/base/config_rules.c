@@ -115,26 +115,7 @@ static enum err rule_no_simulator_in_prod(const struct config *c, char *why, siz
     return ERR_OK;
 }
 
-/* What this build does not have is refused, never ignored: settings of engines that are not in
- * it. */
-static enum err rule_build_store(const struct config *c, char *why, size_t why_cap)
-{
-    if (c->postgres)
-        return refuse_postgres(c, why, why_cap,
-                               ": this build has the embedded engines only: allowed is to leave "
-                               "DATABASE_URL and POSTGRES_* unset");
-    return ERR_OK;
-}
-
-static enum err rule_build_queue(const struct config *c, char *why, size_t why_cap)
-{
-    if (c->kafka)
-        return refuse_kafka(c, why, why_cap,
-                            ": this build has the embedded engines only: allowed is to leave "
-                            "KAFKA_HOST and KAFKA_BROKERS unset");
-    return ERR_OK;
-}
-
+/* What this build does not have is refused, never ignored. */
 static enum err rule_build_mail(const struct config *c, char *why, size_t why_cap)
 {
     if (*c->smtp_url)
@@ -162,8 +143,6 @@ static const struct {
     {rule_prod_processor, RUN | SERVICE},
     {rule_request_age, SHOW | STORE | QUEUE | RUN | SERVICE},
     {rule_mail, SHOW | RUN | SERVICE},
-    {rule_build_store, STORE | RUN | SERVICE},
-    {rule_build_queue, QUEUE | RUN | SERVICE},
     {rule_build_mail, RUN | SERVICE},
 };
 

@@ -1,15 +1,13 @@
-/* db_private.h: what db.c (connections) and db_query.c (statements) share, and nobody else. */
+/* db_private.h: what the front of the door (db.c, db_query.c) and the engines share. */
 #ifndef SUBPAY_BASE_DB_PRIVATE_H
 #define SUBPAY_BASE_DB_PRIVATE_H
 
-#include <stdatomic.h>
-
-#include <sqlite3.h>
-
 #include "base/db.h"
 
+#define DB_WHY_MAX 512
+
+/* The first member of an engine's own. */
 struct statement {
-    sqlite3_stmt *handle;
     const char *sql; /* the key: the address; NULL if it is not kept */
     bool in_use;
 };
@@ -20,18 +18,53 @@ struct statements {
     size_t cap, used;
 };
 
-struct db {
-    sqlite3 *handle;
-    enum db_mode mode;
-    struct statements statements;
-    atomic_bool interrupted; /* for db_backup, which SQLite does not interrupt */
-    char why[256];
+/* NULL: the engine has no such thing, ERR_BUG. */
+struct db_ops {
+    void (*close)(struct db *db); /* after its statements are gone; frees db */
+    enum err (*script)(struct db *db, const char *sql);
+    void (*interrupt)(struct db *db);
+    enum err (*backup)(struct db *db, const char *path);
+    enum err (*begin)(struct db *db, int64_t *now_us); /* NULL: the time is not asked for */
+    enum err (*commit)(struct db *db);
+    void (*rollback)(struct db *db);
+    bool (*in_transaction)(const struct db *db);
+    int64_t (*changes)(const struct db *db);
+
+    /* One statement; only blanks and comments may stand behind it. */
+    enum err (*statement_make)(struct db *db, const char *sql, bool kept, struct statement **out);
+    /* Texts are static, but one that was not must never run the statement that had its address
+     * before. */
+    bool (*statement_is)(const struct statement *s, const char *sql);
+    void (*statement_free)(struct statement *s);
+
+    enum err (*bind_i64)(struct query *q, int64_t value);
+    enum err (*bind_text)(struct query *q, const char *text, size_t len); /* NULL binds null */
+    enum err (*bind_blob)(struct query *q, const void *bytes, size_t len);
+    enum err (*next)(struct query *q, bool *row);
+    enum err (*end)(struct query *q); /* as new, for the next use */
+    bool (*is_null)(const struct query *q, int column);
+    int64_t (*i64)(const struct query *q, int column);
+    const char *(*text)(const struct query *q, int column); /* NULL for null */
+    const void *(*blob)(const struct query *q, int column, size_t *len);
+    int (*columns)(const struct query *q);
+    const char *(*column_name)(const struct query *q, int column);
 };
 
-/* The error of an SQLite result; keeps SQLite's words, which a later rollback would overwrite. */
-enum err db_failed(struct db *db, int rc);
+/* The first member of an engine's own. */
+struct db {
+    const struct db_ops *ops;
+    enum db_mode mode;
+    struct statements statements;
+    char why[DB_WHY_MAX];
+};
+
+/* All of it that is not the engine's. */
+enum err db_init(struct db *db, const struct db_ops *ops, enum db_mode mode) MUST_CHECK;
 
 enum err statements_init(struct statements *s) MUST_CHECK;
-void statements_release(struct statements *s); /* asserts that none is in use */
+/* Asserts that none is in use. */
+void statements_release(struct statements *s, const struct db_ops *ops);
+
+extern const struct db_ops DB_SQLITE_OPS, DB_POSTGRES_OPS;
 
 #endif

@@ -1,5 +1,5 @@
-/* db_query.c: the statements of db.h, prepared once per connection. */
-#include "base/db_private.h"
+/* db_query.c: the statements of db.h, prepared once per connection: the same for both engines. */
+#include "base/db.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/db_private.h"
 #include "base/times.h"
 
 #define PLACES_MIN 64   /* of the cache, at birth; a power of two */
@@ -21,31 +22,15 @@ enum err statements_init(struct statements *s)
     return ERR_OK;
 }
 
-void statements_release(struct statements *s)
+void statements_release(struct statements *s, const struct db_ops *ops)
 {
     for (size_t i = 0; i < s->cap; i++) {
         if (!s->places[i])
             continue;
         assert(!s->places[i]->in_use);
-        sqlite3_finalize(s->places[i]->handle);
-        free(s->places[i]);
+        ops->statement_free(s->places[i]);
     }
     free(s->places);
-}
-
-static bool is_blank(const char *text)
-{
-    return text[strspn(text, " \t\r\n;")] == '\0';
-}
-
-/* Texts are static, but one that was not must never run the statement that had its address
- * before. */
-static bool statement_is(const struct statement *s, const char *sql)
-{
-    const char *prepared = sqlite3_sql(s->handle);
-    size_t len = strlen(prepared);
-
-    return strncmp(prepared, sql, len) == 0 && is_blank(sql + len);
 }
 
 static struct statement **place_of(struct statement **places, size_t cap, const char *sql)
@@ -77,93 +62,50 @@ static bool places_grow(struct statements *s)
     return true;
 }
 
-/* One statement; only blanks and comments may stand behind it. */
-static int statement_prepare(struct db *db, struct statement *s, const char *sql, bool kept)
-{
-    const char *tail = "";
-    int rc = sqlite3_prepare_v3(db->handle, sql, -1, kept ? SQLITE_PREPARE_PERSISTENT : 0,
-                                &s->handle, &tail);
-
-    if (rc == SQLITE_OK && !is_blank(tail)) {
-        sqlite3_stmt *more = NULL;
-
-        rc = sqlite3_prepare_v2(db->handle, tail, -1, &more, NULL);
-        sqlite3_finalize(more);
-        if (rc == SQLITE_OK && more)
-            rc = SQLITE_MISUSE;
-    }
-    if (rc == SQLITE_OK && !s->handle)
-        rc = SQLITE_MISUSE;
-    if (rc != SQLITE_OK) {
-        sqlite3_finalize(s->handle);
-        s->handle = NULL;
-    }
-    return rc;
-}
-
-static struct statement *statement_make(struct db *db, const char *sql, bool kept, int *rc)
-{
-    struct statement *s = calloc(1, sizeof(*s));
-
-    if (!s) {
-        *rc = SQLITE_NOMEM;
-        return NULL;
-    }
-    *rc = statement_prepare(db, s, sql, kept);
-    if (*rc != SQLITE_OK) {
-        free(s);
-        return NULL;
-    }
-    s->sql = kept ? sql : NULL;
-    return s;
-}
-
 /* The prepared one; a fresh one that is not kept while that is in use or when there are too
  * many. */
-static struct statement *statement_take(struct db *db, const char *sql, int *rc)
+static enum err statement_take(struct db *db, const char *sql, struct statement **out)
 {
     struct statements *all = &db->statements;
     struct statement **place = place_of(all->places, all->cap, sql);
     struct statement *s = *place;
     bool kept = !s;
+    enum err err;
 
-    if (s && !s->in_use && statement_is(s, sql)) {
+    if (s && !s->in_use && db->ops->statement_is(s, sql)) {
         s->in_use = true;
-        return s;
+        *out = s;
+        return ERR_OK;
     }
     if (kept && (all->used + 1) * 2 > all->cap) {
         kept = places_grow(all);
         place = place_of(all->places, all->cap, sql);
     }
-    s = statement_make(db, sql, kept, rc);
-    if (!s)
-        return NULL;
-    s->in_use = true;
+    err = db->ops->statement_make(db, sql, kept, out);
+    if (err != ERR_OK)
+        return err;
+    (*out)->in_use = true;
+    (*out)->sql = kept ? sql : NULL;
     if (kept) {
-        *place = s;
+        *place = *out;
         all->used++;
     }
-    return s;
+    return ERR_OK;
 }
 
-static sqlite3_stmt *handle_of(const struct query *q)
-{
-    return q->statement ? ((struct statement *)q->statement)->handle : NULL;
-}
-
-static void query_failed(struct query *q, int rc)
+static void query_failed(struct query *q, enum err err)
 {
     if (q->err == ERR_OK)
-        q->err = db_failed(q->db, rc);
+        q->err = err;
 }
 
 void query_open(struct query *q, struct db *db, const char *static_sql)
 {
-    int rc = SQLITE_OK;
+    struct statement *s = NULL;
 
     *q = (struct query){.db = db};
-    q->statement = statement_take(db, static_sql, &rc);
-    query_failed(q, rc);
+    q->err = statement_take(db, static_sql, &s);
+    q->statement = s;
 }
 
 /* --- parameters ------------------------------------------------------------------------------ */
@@ -179,14 +121,13 @@ static bool bind_next(struct query *q)
 void query_bind_i64(struct query *q, int64_t value)
 {
     if (bind_next(q))
-        query_failed(q, sqlite3_bind_int64(handle_of(q), q->bound, value));
+        query_failed(q, q->db->ops->bind_i64(q, value));
 }
 
 void query_bind_text_n(struct query *q, const char *text, size_t len)
 {
     if (bind_next(q))
-        query_failed(q, sqlite3_bind_text64(handle_of(q), q->bound, text, len, SQLITE_TRANSIENT,
-                                            SQLITE_UTF8));
+        query_failed(q, q->db->ops->bind_text(q, text, len));
 }
 
 void query_bind_text(struct query *q, const char *text)
@@ -196,17 +137,13 @@ void query_bind_text(struct query *q, const char *text)
 
 void query_bind_blob(struct query *q, const void *bytes, size_t len)
 {
-    /* SQLite takes no bytes at all for null; an empty value is a value. */
     if (bind_next(q))
-        query_failed(q, bytes && len == 0 ? sqlite3_bind_zeroblob(handle_of(q), q->bound, 0)
-                                          : sqlite3_bind_blob64(handle_of(q), q->bound, bytes, len,
-                                                                SQLITE_TRANSIENT));
+        query_failed(q, q->db->ops->bind_blob(q, bytes, len));
 }
 
 void query_bind_null(struct query *q)
 {
-    if (bind_next(q))
-        query_failed(q, sqlite3_bind_null(handle_of(q), q->bound));
+    query_bind_text_n(q, NULL, 0);
 }
 
 void query_bind_uuid(struct query *q, const struct uuid *id)
@@ -232,51 +169,45 @@ void query_bind_time(struct query *q, int64_t at_us)
 
 bool query_next(struct query *q)
 {
-    int rc;
+    bool row = false;
 
     if (q->err != ERR_OK || q->ended) /* one step more would run it again */
         return false;
-    rc = sqlite3_step(handle_of(q));
-    if (rc == SQLITE_ROW)
-        return true;
-    q->ended = true;
-    query_failed(q, rc);
-    return false;
+    query_failed(q, q->db->ops->next(q, &row));
+    q->ended = !row;
+    return row;
 }
 
 bool query_is_null(const struct query *q, int column)
 {
-    return sqlite3_column_type(handle_of(q), column) == SQLITE_NULL;
+    return q->db->ops->is_null(q, column);
 }
 
 int64_t query_i64(const struct query *q, int column)
 {
-    return sqlite3_column_int64(handle_of(q), column);
+    return q->db->ops->i64(q, column);
 }
 
 const char *query_text(const struct query *q, int column)
 {
-    const unsigned char *text = sqlite3_column_text(handle_of(q), column);
+    const char *text = q->db->ops->text(q, column);
 
-    return text ? (const char *)text : "";
+    return text ? text : "";
 }
 
 const void *query_blob(const struct query *q, int column, size_t *len)
 {
-    const void *bytes = sqlite3_column_blob(handle_of(q), column);
-
-    *len = (size_t)sqlite3_column_bytes(handle_of(q), column);
-    return bytes;
+    return q->db->ops->blob(q, column, len);
 }
 
 int query_columns(const struct query *q)
 {
-    return sqlite3_column_count(handle_of(q));
+    return q->db->ops->columns(q);
 }
 
 const char *query_column_name(const struct query *q, int column)
 {
-    return sqlite3_column_name(handle_of(q), column);
+    return q->db->ops->column_name(q, column);
 }
 
 static void stored_value_bad(struct query *q, int column)
@@ -326,14 +257,10 @@ enum err query_close(struct query *q)
 
     if (!s)
         return q->err;
-    /* Outside a transaction, one that was not read to its end commits here, and that can fail. */
-    query_failed(q, sqlite3_reset(s->handle));
-    (void)sqlite3_clear_bindings(s->handle);
+    query_failed(q, q->db->ops->end(q));
     s->in_use = false;
-    if (!s->sql) {
-        sqlite3_finalize(s->handle);
-        free(s);
-    }
+    if (!s->sql)
+        q->db->ops->statement_free(s);
     q->statement = NULL;
     return q->err;
 }

@@ -10,8 +10,11 @@ struct embedded_file {
     size_t len;
 };
 
-extern const struct embedded_file SQLITE_MIGRATION_FILES[]; /* ledger/: NNNN_*.up.sql, .down.sql */
-extern const size_t SQLITE_MIGRATION_FILES_COUNT;
+/* ledger/: NNNN_*.up.sql, .down.sql, and schema.sql */
+extern const struct embedded_file SQLITE_MIGRATION_FILES[], POSTGRES_MIGRATION_FILES[];
+extern const size_t SQLITE_MIGRATION_FILES_COUNT, POSTGRES_MIGRATION_FILES_COUNT;
+extern const struct embedded_file SCHEMA_OBJECTS_FILES[]; /* ledger/: schema_objects.sql alone */
+extern const size_t SCHEMA_OBJECTS_FILES_COUNT;
 extern const struct embedded_file AUDIT_FILES[]; /* audit/: I*.sql */
 extern const size_t AUDIT_FILES_COUNT;
 extern const struct embedded_file WEB_FILES[]; /* http/: the API document and its page */

@@ -11,6 +11,8 @@
 #define PAGE_ARENA_MAX (4 * (size_t)JOURNAL_PAGE_MAX)
 #define TIME_END_US INT64_C(253402300800000000) /* 10000-01-01: the first time that has no text */
 
+static const char NO_MEMORY[] = "no memory";
+
 /* ---- texts ---- */
 
 static bool read_uuid(const struct json *object, const char *name, struct uuid *out)
@@ -115,8 +117,7 @@ static bool member_bytes(const char *line, const char *name, struct span *out)
 
 /* ---- a line ---- */
 
-/* NULL, or what is wrong. */
-static const char *read_request(const struct json *request, struct journal_entry *e)
+const char *journal_request_read(const struct json *request, struct journal_entry *e)
 {
     struct request *r = &e->request;
     const char *method = json_text(json_member(request, "payment_method"));
@@ -131,8 +132,11 @@ static const char *read_request(const struct json *request, struct journal_entry
         return "request.subscription_type";
     if (!read_time(json_member(request, "requested_at"), &r->requested_at_us))
         return "request.requested_at";
+    if (!json_i64(json_member(request, "amount"), &e->money.amount_minor) ||
+        e->money.amount_minor < 1 || e->money.amount_minor > MONEY_MINOR_MAX)
+        return "request.amount";
     if (!read_money(request, &e->money))
-        return "request.amount or currency";
+        return "request.currency";
     if (r->payment_type == PAYMENT_TYPE_REFUND && !read_uuid(request, "refund_of", &r->refund_of))
         return "request.refund_of";
     if (method) /* too long: the body has it */
@@ -182,7 +186,7 @@ static const char *read_answer(const struct json *answer, struct arena *arena,
                         ? keep(arena, json_text(json_member(answer, "action_url")), JOURNAL_URL_MAX,
                                is_web_link)
                         : "";
-    return e->processing_id && e->action_url ? NULL : "no memory";
+    return e->processing_id && e->action_url ? NULL : NO_MEMORY;
 }
 
 static const char *read_members(const struct json *doc, const char *line, struct arena *arena,
@@ -194,7 +198,7 @@ static const char *read_members(const struct json *doc, const char *line, struct
         return "not a JSON object";
     if (!json_i64(json_member(doc, "seq"), &e->seq) || e->seq < 1)
         return "seq";
-    const char *bad = read_request(json_member(doc, "request"), e);
+    const char *bad = journal_request_read(json_member(doc, "request"), e);
     if (bad)
         return bad;
     if (!read_uuid(doc, "key", &key) || !uuid_equal(&key, &e->request.payment_id))
@@ -203,7 +207,15 @@ static const char *read_members(const struct json *doc, const char *line, struct
         return "request";
     e->body = arena_text(arena, body.data, body.len);
     e->body_len = body.len;
-    return e->body ? read_answer(json_member(doc, "answer"), arena, e) : "no memory";
+    bad = e->body ? read_answer(json_member(doc, "answer"), arena, e) : NO_MEMORY;
+    if (!bad || bad == NO_MEMORY)
+        return bad;
+    e->answer = LEARN_UNCLEAR;
+    e->unclear = bad;
+    e->voided = false;
+    e->expires_at_us = TIME_NEVER;
+    e->processing_id = e->action_url = "";
+    return NULL;
 }
 
 /* `line` is a text of its own: a NUL inside has been refused. */
@@ -256,11 +268,16 @@ static bool page_read(const char *text, size_t len, size_t lines, struct journal
             continue; /* an empty line says nothing */
         good = page->count < lines &&
                read_line(line.data, line_len, after, &page->arena, e, why, why_cap);
+        if (!good) {
+            if (e->seq > 0 && e->seq <= after)
+                page->count = 0; /* in another order: the position would be led astray */
+            break;
+        }
         after = e->seq;
         page->count++;
     }
     str_release(&line);
-    return good;
+    return good || page->count > 0;
 }
 
 bool journal_page_parse(const char *text, size_t len, struct journal_page **out, char *why,

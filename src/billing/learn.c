@@ -4,7 +4,7 @@
 
 enum payment_status learn_status(enum learn_answer definite)
 {
-    assert(definite != LEARN_PENDING);
+    assert(definite < LEARN_PENDING);
     if (definite == LEARN_SUCCESS)
         return PAYMENT_ACCEPTED;
     return definite == LEARN_DECLINE ? PAYMENT_DECLINE : PAYMENT_ERROR;
@@ -12,7 +12,7 @@ enum payment_status learn_status(enum learn_answer definite)
 
 static enum learn_move move_new(const struct learn_payment *p, enum learn_answer answer)
 {
-    if (answer != LEARN_PENDING)
+    if (answer < LEARN_PENDING)
         return LEARN_RECORD;
     return p->other_in_flight ? LEARN_ASK_FIRST : LEARN_ADOPT;
 }
@@ -30,12 +30,15 @@ struct learn_step learn_line(const struct learn_payment *p, enum learn_answer an
         step.move = move_new(p, answer);
         break;
     case PROCESSING_IN_PROCESSING:
-        step.move = answer == LEARN_PENDING ? LEARN_PAGE : LEARN_SETTLE;
+        if (answer == LEARN_UNCLEAR)
+            step.move = LEARN_NOTHING; /* it is being asked about */
+        else
+            step.move = answer == LEARN_PENDING ? LEARN_PAGE : LEARN_SETTLE;
         break;
     case PROCESSING_PROCESSED:
     case PROCESSING_COMPLETED:
         /* An old line: the payer's page was before the answer. */
-        if (answer == LEARN_PENDING || learn_status(answer) == p->payment_status)
+        if (answer >= LEARN_PENDING || learn_status(answer) == p->payment_status)
             step.move = LEARN_NOTHING;
         break;
     case PROCESSING_DUPLICATED:

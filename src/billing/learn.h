@@ -32,15 +32,16 @@ struct learn_payment {
         other_in_flight; /* another payment of its user is in processing; also when it is not known */
 };
 
-enum learn_answer { LEARN_SUCCESS, LEARN_DECLINE, LEARN_ERROR, LEARN_PENDING };
+/* LEARN_UNCLEAR: it was sent, and what the line says came of it is no answer (rule 6). */
+enum learn_answer { LEARN_SUCCESS, LEARN_DECLINE, LEARN_ERROR, LEARN_PENDING, LEARN_UNCLEAR };
 
 enum learn_move {
     LEARN_NOTHING, /* the books know */
     LEARN_SETTLE,  /* in flight: recorded as the answer to its call */
     LEARN_PAGE,    /* in flight: it waits for its payer (rule 8) */
     LEARN_RECORD,  /* never sent by these books: new → processed, with the answer */
-    LEARN_ADOPT, /* never sent by these books and waits for its payer: new → in_processing, the body from
-                        the journal's request, to be asked about only and never sent again */
+    LEARN_ADOPT, /* never sent by these books, and waits for its payer or is unclear: new → in_processing, the
+                        body from the journal's request, to be asked about only and never sent again */
     LEARN_ASK_FIRST, /* as ADOPT, but another one is in flight: it stays new and is asked about first */
     LEARN_ALARM,     /* it contradicts the books: what was recorded first stays */
 };

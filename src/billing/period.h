@@ -22,4 +22,8 @@ struct period period_after(int64_t settled_at_us, int64_t last_ends_at_us,
 int64_t period_end_early_us(const struct period *p, int64_t now_us);
 bool period_contains(const struct period *p, int64_t at_us);
 
+/* Rule 3 takes a period that begins within this of now as active: it began when it was settled, so
+ * either the clock has been set back since, or it is the user's next one and about to begin. */
+#define PERIOD_AHEAD_US US_PER_DAY
+
 #endif

@@ -19,6 +19,20 @@ bool undecided_may_void(const struct promises *p)
     return p->voids && p->key_ttl_us != 0;
 }
 
+void undecided_aged(struct undecided *u, const struct undecided_sent *sent)
+{
+    u->age_us = sent->wall_us > 0 ? sent->wall_us : 0;
+    if (sent->same_boot && sent->boot_us > u->age_us)
+        u->age_us = sent->boot_us;
+    if (!sent->same_boot && sent->wall_us < -UNDECIDED_SKEW_US)
+        u->too_old = true;
+}
+
+static bool in_time(const struct undecided *u, const struct promises *p)
+{
+    return !u->too_old && undecided_may_send(u->age_us, p, u->first);
+}
+
 /* Rule 8: the processing knows the key, so nothing has to be repeated to be sure of that. */
 static enum undecided_move move_pending(const struct undecided *u, const struct promises *p)
 {
@@ -26,17 +40,14 @@ static enum undecided_move move_pending(const struct undecided *u, const struct 
         return UNDECIDED_VOID;
     if (p->ask)
         return UNDECIDED_ASK;
-    if (!u->ask_only && undecided_may_send(u->age_us, p, u->first))
-        return UNDECIDED_SEND;
-    return UNDECIDED_REST;
+    return !u->ask_only && in_time(u, p) ? UNDECIDED_SEND : UNDECIDED_REST;
 }
 
 static enum undecided_move move_unanswered(const struct undecided *u, const struct promises *p)
 {
-    bool in_time = undecided_may_send(u->age_us, p, u->first);
-    if (in_time && !u->ask_only)
+    if (in_time(u, p) && !u->ask_only)
         return UNDECIDED_SEND;
-    if (in_time && p->ask)
+    if (in_time(u, p) && p->ask)
         return UNDECIDED_ASK; /* after 409 or 422: it may still be answered under its own key */
     if (undecided_may_void(p))
         return UNDECIDED_VOID;
@@ -51,14 +62,23 @@ static bool needs_decision(const struct undecided *u, const struct promises *p)
         return true;
     if (undecided_may_void(p))
         return false;
-    return u->pending || !undecided_may_send(u->age_us, p, u->first);
+    return u->pending || !in_time(u, p);
+}
+
+/* Rule 11: nothing is sent and nothing is voided before the journal is read again. */
+static enum undecided_move move_rewound(const struct promises *p)
+{
+    return p->ask ? UNDECIDED_ASK : UNDECIDED_REST;
 }
 
 struct undecided_step undecided_next(const struct undecided *u, const struct promises *p)
 {
     return (struct undecided_step){
-        .move = u->pending ? move_pending(u, p) : move_unanswered(u, p),
+        .move = u->rewound   ? move_rewound(p)
+                : u->pending ? move_pending(u, p)
+                             : move_unanswered(u, p),
         .needs_decision = needs_decision(u, p),
+        .too_old = u->too_old || !undecided_may_send(u->age_us, p, false),
     };
 }
 

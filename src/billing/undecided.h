@@ -17,6 +17,7 @@
 #define UNDECIDED_PENDING_PAUSE_US                                                                 \
     (5 * US_PER_S)                            /* a pending payment is asked about this often … */
 #define UNDECIDED_PENDING_US (900 * US_PER_S) /* … for this long, then as any other */
+#define UNDECIDED_SKEW_US (1 * US_PER_S)      /* by which clocks may differ and still be right */
 
 /* What a processing promises about keys; what it does not promise is not done. */
 struct promises {
@@ -25,14 +26,26 @@ struct promises {
 };
 
 struct undecided {
-    int64_t age_us;     /* since the first send: the time stored with the attempt */
+    int64_t age_us;     /* since the first send: undecided_aged */
+    bool too_old;       /* it was found too old to be repeated, or its age is not known */
     bool first;         /* the call that belongs to the claim: nobody wrote the bytes yet */
     bool ask_only;      /* 409 or 422 to a repeat: it is never sent again */
     bool pending;       /* it waits for the payer (rule 8); of a payment only */
     int64_t pending_us; /* since the first answer that said so */
     bool expired;       /* its expires_at, or without one 24 h after the first send, is past */
     bool superseded;    /* pending, and a newer request that is not its duplicate waits */
+    bool rewound; /* the books were rewound, and the journal was not read again: only questions */
 };
+
+/* What is known of the time since the first send, stored with the attempt in the claim. */
+struct undecided_sent {
+    int64_t wall_us; /* by the store's clock; below 0: that was set back */
+    bool same_boot;  /* who asks runs on the machine that sent it, not started since … */
+    int64_t boot_us; /* … by whose clock it is this, which never steps */
+};
+/* Sets the age: the larger of the two. Where the store's clock went back and the machine was started again, nobody
+ * knows: too_old. */
+void undecided_aged(struct undecided *u, const struct undecided_sent *sent);
 
 enum undecided_move {
     UNDECIDED_SEND, /* the stored bytes, again unless `first`, under the same key */
@@ -43,6 +56,7 @@ enum undecided_move {
 struct undecided_step {
     enum undecided_move move;
     bool needs_decision; /* shown to people from now on (rule 6) */
+    bool too_old;        /* kept with it: no clock that is set back makes it young again */
 };
 struct undecided_step undecided_next(const struct undecided *u, const struct promises *p);
 

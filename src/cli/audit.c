@@ -7,12 +7,10 @@
 
 #include "cli/audit_accepted.h"
 #include "cli/audit_journal.h"
+#include "cli/audit_log.h"
 #include "cli/cli.h"
-#include "ledger/embedded.h"
-#include "ledger/schema.h"
+#include "cli/store.h"
 
-#define WHY_MAX 512
-#define PATH_ROOM (CONFIG_TEXT + 16)
 #define REPORT_MAX (1024 * 1024)
 
 static enum err nothing_sent(struct db *db, bool *out)
@@ -37,54 +35,72 @@ static int report_show(const struct audit_report *r, bool json)
     return code;
 }
 
-static int store_audit(struct db *db, const struct config *config, bool json, const char *path)
+struct told {
+    const char *path; /* NULL: not asked for */
+    struct audit_accepted accepted;
+};
+
+static int books_audit(struct db *db, const struct config *config, bool json, struct told *told,
+                       const struct log_source *log)
 {
-    char why[WHY_MAX] = "";
     struct audit_journal journal = {.config = config};
-    struct audit_accepted told = {.file = NULL};
     struct audit_report report;
-    if (schema_check(db, why, sizeof why) != ERR_OK)
-        return cli_usage("DATA_DIR=%s: %s", config->data_dir, why);
     struct journal_source source = audit_journal_source(&journal);
-    struct accepted_source accepted = audit_accepted_source(&told);
-    struct audit_inputs inputs = {.journal = &source, .topic = config->topic};
+    struct accepted_source accepted = audit_accepted_source(&told->accepted);
+    const struct audit_inputs inputs = {.journal = &source,
+                                        .accepted = told->path != NULL ? &accepted : NULL,
+                                        .log = log,
+                                        .topic = config->topic};
     enum err err = nothing_sent(db, &journal.nothing_sent);
-    if (path != NULL) {
-        inputs.accepted = &accepted;
-        if ((told.file = fopen(path, "re")) == NULL)
-            return cli_usage("--accepted %s: %s", path, strerror(errno));
-    }
     if (err == ERR_OK)
         err = audit_all(db, &inputs, &report);
-    if (told.file != NULL)
-        (void)fclose(told.file);
-    if (told.why[0] != '\0')
-        return cli_usage("--accepted %s: %s", path, told.why);
+    if (told->accepted.why[0] != '\0')
+        return cli_usage("--accepted %s: %s", told->path, told->accepted.why);
     if (err != ERR_OK)
         return cli_failed("audit: %s: %s", err_text(err), db_why(db));
     return report_show(&report, json);
+}
+
+/* Of another process there is the queue as well; the embedded one is in the file. */
+static int postgres_audit(struct db *db, const struct config *config, bool json, struct told *told)
+{
+    struct audit_log log;
+    int code;
+    if (db_pooled(db))
+        return cli_usage("DATABASE_URL: audit keeps temporary tables, and behind a pooler of "
+                         "transactions there are none; allowed is the server itself");
+    if (!audit_log_open(&log, config, db, &code))
+        return code;
+    struct log_source source = audit_log_source(&log);
+    code = books_audit(db, config, json, told, &source);
+    audit_log_close(&log);
+    return code;
+}
+
+static int store_audit(struct db *db, const struct config *config, bool json, const char *path)
+{
+    struct told told = {.path = path};
+    if (path != NULL && (told.accepted.file = fopen(path, "re")) == NULL)
+        return cli_usage("--accepted %s: %s", path, strerror(errno));
+    int code = config->postgres ? postgres_audit(db, config, json, &told)
+                                : books_audit(db, config, json, &told, NULL);
+    if (told.accepted.file != NULL)
+        (void)fclose(told.accepted.file);
+    return code;
 }
 
 int cli_audit(int argc, char **argv)
 {
     struct cli_option options[] = {{.name = "--json"}, {.name = "--accepted", .takes_value = true}};
     struct config config;
-    char path[PATH_ROOM], why[WHY_MAX] = "";
     struct db *db;
     int code;
     if (!cli_parse(argc, argv, options, 2, NULL, 0, NULL))
         return CLI_USAGE;
     if (!cli_load(&config, CONFIG_FOR_STORE, &code))
         return code;
-    if (config.postgres)
-        return cli_usage("DATABASE_URL: this program has no PostgreSQL store; unset it, or allowed "
-                         "is the embedded file");
-    embedded_path(config.data_dir, path, sizeof path);
-    enum err err = db_open(&db, path, DB_READ, why, sizeof why);
-    if (err == ERR_NOT_FOUND)
-        return cli_failed("audit: DATA_DIR=%s: there is no subpay.db in it", config.data_dir);
-    if (err != ERR_OK)
-        return cli_failed("audit: %s: %s", path, why);
+    if (!store_reader("audit", &config, STORE_LONG_MS, &db, &code))
+        return code;
     code = store_audit(db, &config, options[0].given, options[1].value);
     db_close(db);
     return code;

@@ -37,8 +37,9 @@ int cli_backup(int argc, char **argv)
         return cli_usage("backup: wants one PATH, the name of a new file");
     if (!cli_load(&config, CONFIG_FOR_STORE, &code))
         return code;
-    if ((code = store_is_embedded(&config)) != CLI_DONE)
-        return code;
+    if (config.postgres)
+        return cli_usage("DATABASE_URL: backup copies the embedded file; allowed is to leave it "
+                         "unset, and pg_dump for PostgreSQL");
     embedded_path(config.data_dir, path, sizeof path);
     enum err err = db_open(&db, path, DB_READ, why, sizeof why);
     if (err == ERR_NOT_FOUND)

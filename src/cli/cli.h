@@ -22,6 +22,7 @@ int cli_audit(int argc, char **argv);
 int cli_price(int argc, char **argv);
 int cli_decide(int argc, char **argv);
 int cli_backup(int argc, char **argv);
+int cli_copy(int argc, char **argv);
 int cli_restored(int argc, char **argv);
 int cli_config(int argc, char **argv);
 
@@ -48,6 +49,8 @@ struct cli_option {
  * too, "--" ends the options, and -1 is a position. The texts are argv's. */
 bool cli_parse(int argc, char **argv, struct cli_option *options, int option_count,
                const char **rest, int rest_max, int *rest_count);
+/* --accept-partitions N of run and saver, into the configuration; false after it printed the line. */
+bool cli_accept_partitions(const struct cli_option *option, struct config *config);
 /* dev on embedded engines without JWT_SECRET_KEY: DATA_DIR/jwt.key into c->jwt_secret; `create`
  * makes (and says so on stderr) directory (0700) and key (0600) where there is none, also when two do so at once. Does
  * nothing where a key is configured or the algorithm has none. False after it printed the line:

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "cli/cli.h"
+#include "cli/store.h"
 #include "http/client.h"
 
 #define DOOR_TRIES 50 /* a process that starts or ends gets five seconds */
@@ -142,12 +143,11 @@ enum err control_reach(const struct config *config, const struct control_request
     return err;
 }
 
-/* ---- the file itself ---- */
+/* ---- the store itself ---- */
 
-enum err own_store_open(struct own_store *s, const struct config *config)
+static enum err own_file(struct own_store *s, const struct config *config)
 {
     char path[PATH_BYTES];
-    *s = (struct own_store){.embedded = NULL};
     embedded_path(config->data_dir, path, sizeof path);
     if (access(path, F_OK) != 0) {
         (void)snprintf(s->why, sizeof s->why,
@@ -161,11 +161,28 @@ enum err own_store_open(struct own_store *s, const struct config *config)
         s->embedded = NULL;
         return err;
     }
-    err = embedded_ledger(s->embedded, &s->ledger);
+    return embedded_ledger(s->embedded, &s->ledger);
+}
+
+static enum err own_postgres(struct own_store *s, const struct config *config)
+{
+    const struct postgres_settings settings = {.url = config->database_url, .notify = true};
+    enum err err = postgres_open(&s->postgres, &settings, random_real(), s->why, sizeof s->why);
     if (err != ERR_OK) {
-        (void)snprintf(s->why, sizeof s->why, "%s", err_text(err));
-        own_store_close(s);
+        s->postgres = NULL;
+        return err;
     }
+    return postgres_ledger(s->postgres, &s->ledger);
+}
+
+enum err own_store_open(struct own_store *s, const struct config *config)
+{
+    *s = (struct own_store){.embedded = NULL};
+    enum err err = config->postgres ? own_postgres(s, config) : own_file(s, config);
+    if (err != ERR_OK && s->why[0] == '\0')
+        (void)snprintf(s->why, sizeof s->why, "%s", err_text(err));
+    if (err != ERR_OK)
+        own_store_close(s);
     return err;
 }
 
@@ -173,8 +190,10 @@ void own_store_close(struct own_store *s)
 {
     ledger_close(s->ledger);
     embedded_close(s->embedded);
+    postgres_close(s->postgres);
     s->ledger = NULL;
     s->embedded = NULL;
+    s->postgres = NULL;
 }
 
 /* ---- a command ---- */
@@ -196,9 +215,12 @@ int store_command(const char *name, const struct config *config,
                   int (*alone)(void *ctx, struct own_store *store), void *ctx, int64_t *number)
 {
     struct owning o = {.config = config};
-    struct control_reply reply;
+    struct control_reply reply = {.err = ERR_UNREACHABLE};
     bool ours;
-    enum err err = control_reach(config, request, own_open, &o, &ours, &reply);
+    enum err err = config->postgres ? own_open(&o)
+                                    : control_reach(config, request, own_open, &o, &ours, &reply);
+    if (config->postgres)
+        ours = err == ERR_OK;
     if (ours) {
         int code = alone(ctx, &o.store);
         own_store_close(&o.store);
@@ -207,10 +229,8 @@ int store_command(const char *name, const struct config *config,
     *number = reply.number;
     if (err == ERR_OK)
         return CLI_DONE;
-    if (o.err == ERR_VERSION)
-        return cli_usage("DATA_DIR=%s: %s", config->data_dir, o.store.why);
     if (o.err != ERR_OK && o.err != ERR_LOCKED)
-        return cli_failed("%s: DATA_DIR=%s: %s", name, config->data_dir, o.store.why);
+        return store_refused(name, config, o.err, o.store.why);
     if (err == ERR_IO)
         return cli_failed("%s: not known whether it was done: %s", name, reply.why);
     return cli_failed("%s: %s", name, reply.why[0] != '\0' ? reply.why : err_text(err));
@@ -228,12 +248,4 @@ void operator_name(char out[OPERATOR_MAX])
             (void)snprintf(login, sizeof login, "%ld", (long)getuid());
     }
     (void)snprintf(out, OPERATOR_MAX, "operator:%s", login);
-}
-
-int store_is_embedded(const struct config *config)
-{
-    if (!config->postgres)
-        return CLI_DONE;
-    return cli_usage("DATABASE_URL: this program has no PostgreSQL store; unset it, or allowed is "
-                     "the embedded file");
 }

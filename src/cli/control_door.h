@@ -1,11 +1,13 @@
-/* control_door.h: how a command that writes reaches the embedded file: through DATA_DIR/control.sock when a process
- * holds it, else by taking the lock itself. That process may come or go between two tries. One thread. */
+/* control_door.h: how a command that writes reaches the store. PostgreSQL: like any process. The embedded file: through
+ * DATA_DIR/control.sock when a process holds it, else by taking the lock itself; that process may come or go between
+ * two tries. One thread. */
 #ifndef SUBPAY_CLI_CONTROL_DOOR_H
 #define SUBPAY_CLI_CONTROL_DOOR_H
 
 #include "base/config.h"
 #include "base/str.h"
 #include "ledger/embedded.h"
+#include "ledger/postgres.h"
 #include "services/control.h"
 
 #define CONTROL_WHY_MAX 512
@@ -30,9 +32,10 @@ enum err control_reach(const struct config *config, const struct control_request
                        enum err (*own)(void *ctx), void *ctx, bool *ours,
                        struct control_reply *reply) MUST_CHECK;
 
-/* The file in our own hands. */
+/* The file in our own hands, or PostgreSQL. */
 struct own_store {
     struct embedded *embedded;
+    struct postgres *postgres;
     struct ledger *ledger;
     char why[CONTROL_WHY_MAX];
 };
@@ -40,7 +43,7 @@ struct own_store {
 enum err own_store_open(struct own_store *s, const struct config *config) MUST_CHECK;
 void own_store_close(struct own_store *s); /* also one that was not opened */
 
-/* A command on the store: through the socket, or `alone` with the file in our own hands. Prints what is wrong, and
+/* A command on the store: through the socket, or `alone` with the store in our own hands. Prints what is wrong, and
  * returns the exit code; 0 when `alone` returned it, or the answer was 2xx: then *number is its number. */
 int store_command(const char *name, const struct config *config,
                   const struct control_request *request,
@@ -48,7 +51,5 @@ int store_command(const char *name, const struct config *config,
 
 /* "operator:<login>": who works here. */
 void operator_name(char out[OPERATOR_MAX]);
-/* CLI_USAGE after it printed why the embedded file is not the store, else 0. */
-int store_is_embedded(const struct config *config);
 
 #endif

@@ -68,8 +68,6 @@ int cli_decide(int argc, char **argv)
         return CLI_USAGE;
     if (!cli_load(&config, CONFIG_FOR_STORE, &code))
         return code;
-    if ((code = store_is_embedded(&config)) != CLI_DONE)
-        return code;
     operator_name(actor);
     return decide_do(&call);
 }

@@ -1,4 +1,5 @@
-/* A decision while no process runs: what services/processor_link.c and processor_decision.c do in steps, at once. */
+/* A decision by the command itself, where no process runs or on PostgreSQL: what the processor does in steps
+ * (services/processor_link.c, processor_decision.c), at once. */
 #include "cli/decide.h"
 
 #include <stdarg.h>
@@ -106,31 +107,31 @@ static int instance_learn(struct alone *a)
 
 /* ---- its journal (rule 11) ---- */
 
-static enum err page_learn(struct alone *a, const struct journal_page *page, int64_t *position,
-                           bool *rewound)
+static enum err page_learn(struct alone *a, const struct journal_page *page, int64_t position)
 {
     enum err err = ERR_OK;
     for (size_t taken = 0; taken < page->count && err == ERR_OK;) {
         struct ledger_learned learned = {0};
         size_t count = page->count - taken < LEARN_MAX ? page->count - taken : LEARN_MAX;
-        err = ledger_learn(a->ledger, a->instance, *position, true, page->entries + taken, count,
+        err = ledger_learn(a->ledger, a->instance, position, true, page->entries + taken, count,
                            &learned);
         taken += count;
-        if (err == ERR_OK) {
-            *position = page->entries[taken - 1].seq;
-            *rewound |= learned.rewound;
-        }
+        position = page->entries[taken - 1].seq;
     }
     return err;
 }
 
-/* *more: the page had lines. */
-static int page_read(struct alone *a, int64_t *position, bool *rewound, bool *more)
+/* *more: the page had lines. A processor may read the same beside us: then from where it is. */
+static int page_read(struct alone *a, bool *more)
 {
     char path[64];
-    const struct gateway_call call = {.verb = GATEWAY_JOURNAL, .after_seq = *position};
-    (void)snprintf(path, sizeof path, "/transactions?after=%lld", (long long)*position);
-    enum err err = processing_call(a, &call, "GET", path);
+    int64_t position = 0;
+    enum err err = ledger_journal_position(a->ledger, a->instance, &position);
+    if (err != ERR_OK)
+        return refused("%s: %s", err_text(err), ledger_why(a->ledger));
+    const struct gateway_call call = {.verb = GATEWAY_JOURNAL, .after_seq = position};
+    (void)snprintf(path, sizeof path, "/transactions?after=%lld", (long long)position);
+    err = processing_call(a, &call, "GET", path);
     *more = false;
     if (err == ERR_OK && a->answer.result == GATEWAY_NO_JOURNAL)
         return CLI_DONE;
@@ -139,26 +140,26 @@ static int page_read(struct alone *a, int64_t *position, bool *rewound, bool *mo
     struct journal_page *page = a->answer.page;
     a->answer.page = NULL;
     *more = page->count > 0;
-    err = page_learn(a, page, position, rewound);
+    err = page_learn(a, page, position);
     journal_page_free(page);
-    return err == ERR_OK ? CLI_DONE
-                         : refused("the journal: %s: %s", err_text(err), ledger_why(a->ledger));
+    return err == ERR_OK || err == ERR_MOVED
+               ? CLI_DONE
+               : refused("the journal: %s: %s", err_text(err), ledger_why(a->ledger));
 }
 
 static int journal_learn(struct alone *a)
 {
-    int64_t position = 0;
-    bool rewound = false, more = true;
-    enum err err = ledger_journal_position(a->ledger, a->instance, &position);
-    int code = err == ERR_OK ? CLI_DONE : refused("%s: %s", err_text(err), ledger_why(a->ledger));
+    struct uuid mark = UUID_NIL;
+    bool more = true;
+    int code = CLI_DONE;
     while (code == CLI_DONE && more)
-        code = page_read(a, &position, &rewound, &more);
+        code = page_read(a, &more);
     if (code != CLI_DONE)
         return code;
-    err = ledger_learned_all(a->ledger);
+    enum err err = ledger_learned_all(a->ledger, &UUID_NIL, &mark);
     if (err != ERR_OK)
         return refused("%s: %s", err_text(err), ledger_why(a->ledger));
-    if (rewound)
+    if (!uuid_is_nil(&mark))
         return refused("the books were restored from a backup: start `subpay run`, which reads the "
                        "journal until nothing is missing, and decide then");
     return CLI_DONE;
@@ -179,6 +180,8 @@ static int key_void(struct alone *a, struct decision *d)
     enum err err = processing_call(a, &call, "POST", path);
     if (err != ERR_OK)
         return refused("voiding its key: %s", err_text(err));
+    if (a->answer.no_void)
+        a->promises.voids = false;
     if (a->answer.result > GATEWAY_ERROR)
         d->voiding = DECISION_VOID_UNANSWERED;
     else

@@ -5,14 +5,14 @@
 #include "billing/price.h"
 #include "cli/cli.h"
 #include "cli/control_door.h"
+#include "cli/store.h"
 #include "ledger/catalog.h"
-#include "ledger/schema.h"
 #include "services/control_prices.h"
 
 #define PRICE_USAGE                                                                                \
     "price: wants list [--date DATE] | add TYPE COST CURRENCY DATE | delete TYPE DATE"
 #define WHY_MAX 512
-#define PATH_ROOM (CONFIG_TEXT + 16)
+#define ARENA_MAX (4 * CATALOG_PRICES_MAX * sizeof(struct price)) /* it grows by doubling */
 
 /* ---- arguments ---- */
 
@@ -48,84 +48,52 @@ static bool cost_given(const char *cost, const char *currency, struct money *out
 
 /* ---- list ---- */
 
-/* The prices by type and date, all of them: two dozen in a long life. */
-static enum err prices_read(struct db *db, struct arena *arena, struct price **out, size_t *count)
-{
-    struct query q;
-    struct price *prices = arena_array(arena, struct price, CATALOG_PRICES_MAX);
-    size_t n = 0;
-    if (prices == NULL)
-        return ERR_NO_MEMORY;
-    query_open(&q, db,
-               "SELECT subscription_type, starting_date, cost, currency FROM subscription_cost "
-               "ORDER BY CASE subscription_type WHEN 'month' THEN 0 WHEN 'three_months' THEN 1 "
-               "ELSE 2 END, starting_date");
-    while (n < CATALOG_PRICES_MAX && query_next(&q)) {
-        struct price *p = &prices[n++];
-        const char *day = query_text(&q, 1);
-        *p = (struct price){.cost.amount_minor = query_i64(&q, 2)};
-        if (!date_parse(day, strlen(day), &p->starting_date) ||
-            !subscription_type_parse(query_text(&q, 0), &p->subscription_type) ||
-            !text_copy(p->cost.currency, sizeof p->cost.currency, query_text(&q, 3)))
-            q.err = ERR_CORRUPT;
-    }
-    *out = prices;
-    *count = n;
-    return query_close(&q);
-}
-
-/* In force on `day`, and those to come. */
 static void prices_show(const struct price *prices, size_t count, struct date day)
 {
     for (size_t i = 0; i < count; i++) {
         const struct price *p = &prices[i];
         char text[DATE_TEXT];
-        bool to_come = date_compare(p->starting_date, day) > 0;
-        if (!to_come && price_on(prices, count, p->subscription_type, day) != p)
-            continue;
         date_format(p->starting_date, text);
         printf("%s %lld %s %s %s\n", subscription_type_text(p->subscription_type),
                (long long)p->cost.amount_minor, p->cost.currency, text,
-               to_come ? "to come" : "in force");
+               date_compare(p->starting_date, day) > 0 ? "to come" : "in force");
     }
 }
 
-static int list_from(struct db *db, const char *data_dir, struct date day)
+static int list_from(struct db *db, struct date day)
 {
-    char why[WHY_MAX] = "";
     struct price *prices = NULL;
+    struct views *views;
     size_t count = 0;
     struct arena arena;
-    if (schema_check(db, why, sizeof why) != ERR_OK)
-        return cli_usage("DATA_DIR=%s: %s", data_dir, why);
-    arena_init(&arena, (CATALOG_PRICES_MAX + 1) * sizeof *prices);
+    enum err err = views_over(db, &views);
+    if (err != ERR_OK)
+        return cli_failed("price list: %s", err_text(err));
+    arena_init(&arena, ARENA_MAX);
     int code = CLI_DONE;
-    enum err err = prices_read(db, &arena, &prices, &count);
+    err = catalog_prices_from(views, day, &arena, &prices, &count);
     if (err == ERR_OK)
         prices_show(prices, count, day);
     else
-        code = cli_failed("price list: %s: %s", err_text(err), db_why(db));
+        code = cli_failed("price list: %s: %s", err_text(err), views_why(views));
     arena_release(&arena);
+    views_close(views);
     return code;
 }
 
 static int price_list(const struct config *config, int argc, char **argv)
 {
     struct cli_option options[] = {{.name = "--date", .takes_value = true}};
-    char path[PATH_ROOM], why[WHY_MAX] = "";
     struct date day = date_of(clock_wall_us(clock_real()));
     struct db *db;
+    int code;
     if (!cli_parse(argc, argv, options, 1, NULL, 0, NULL))
         return CLI_USAGE;
     if (options[0].given && !date_given("--date", options[0].value, &day))
         return CLI_USAGE;
-    embedded_path(config->data_dir, path, sizeof path);
-    enum err err = db_open(&db, path, DB_READ, why, sizeof why);
-    if (err == ERR_NOT_FOUND)
-        return cli_failed("price list: DATA_DIR=%s: there is no subpay.db in it", config->data_dir);
-    if (err != ERR_OK)
-        return cli_failed("price list: %s: %s", path, why);
-    int code = list_from(db, config->data_dir, day);
+    if (!store_reader("price list", config, 0, &db, &code))
+        return code;
+    code = list_from(db, day);
     db_close(db);
     return code;
 }
@@ -206,8 +174,6 @@ int cli_price(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) != 0)
             continue;
         if (!cli_load(&config, CONFIG_FOR_STORE, &code))
-            return code;
-        if ((code = store_is_embedded(&config)) != CLI_DONE)
             return code;
         return commands[i].run(&config, argc - 1, argv + 1);
     }

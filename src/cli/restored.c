@@ -22,8 +22,6 @@ int cli_restored(int argc, char **argv)
         return CLI_USAGE;
     if (!cli_load(&config, CONFIG_FOR_STORE, &code))
         return code;
-    if ((code = store_is_embedded(&config)) != CLI_DONE)
-        return code;
     struct str body;
     str_init(&body, 64);
     str_add(&body, "{}");

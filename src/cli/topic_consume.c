@@ -135,9 +135,10 @@ static int consume_all(struct consumer *c)
 
 static int consume_from(struct consumer *c, const struct config *config)
 {
-    if (!topic_reader_open(&c->reader, config->data_dir))
-        return CLI_FAILED;
-    int code = CLI_FAILED;
+    int code = CLI_DONE;
+    if (!topic_reader_open(&c->reader, config, &code))
+        return code;
+    code = CLI_FAILED;
     if (topic_reader_knows(&c->reader, c->topic)) {
         consume_listen_for_stop();
         arena_init(&c->arena, CONSUME_BYTES_MAX);

@@ -6,28 +6,31 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/control_door.h"
+#include "cli/store.h"
+#include "cli/topic_kafka.h"
 
-#define TOPICS_BYTES_MAX (2 * LOCAL_QUEUE_TOPICS_MAX * sizeof(struct queue_topic))
 #define PATH_BYTES 4096
 
 /* ---- reading ---- */
 
-bool topic_reader_open(struct topic_reader *r, const char *data_dir)
+bool topic_reader_open(struct topic_reader *r, const struct config *config, int *code)
 {
     char path[PATH_BYTES], why[256] = "";
-    *r = (struct topic_reader){0};
-    embedded_path(data_dir, path, sizeof path);
+    *r = (struct topic_reader){.config = config};
+    if (config->kafka) /* the store is opened when a position is asked for: topics do not want it */
+        return topic_kafka_open(config, &r->kafka, &r->queue, code);
+    embedded_path(config->data_dir, path, sizeof path);
     enum err err = db_open(&r->db, path, DB_READ, why, sizeof why);
     if (err == ERR_OK)
         err = local_queue_open(&r->queue, NULL, r->db);
     if (err == ERR_OK)
         return true;
     if (err == ERR_NOT_FOUND)
-        (void)cli_failed("DATA_DIR=%s has no queue yet: `subpay run` or `subpay topic create` "
-                         "makes it",
-                         data_dir);
+        *code = cli_failed("DATA_DIR=%s has no queue yet: `subpay run` or `subpay topic create` "
+                           "makes it",
+                           config->data_dir);
     else
-        (void)cli_failed("%s: %s", path, why_or(why, err));
+        *code = cli_failed("%s: %s", path, why_or(why, err));
     topic_reader_close(r);
     return false;
 }
@@ -35,6 +38,7 @@ bool topic_reader_open(struct topic_reader *r, const char *data_dir)
 void topic_reader_close(struct topic_reader *r)
 {
     queue_close(r->queue);
+    kafka_close(r->kafka);
     db_close(r->db);
     *r = (struct topic_reader){0};
 }
@@ -70,18 +74,25 @@ bool topic_reader_knows(struct topic_reader *r, const char *topic)
     return known;
 }
 
-enum err topic_reader_position(struct topic_reader *r, const char *topic, int32_t partition,
-                               int64_t *next)
+int topic_reader_position(struct topic_reader *r, const char *topic, int32_t partition,
+                          int64_t *next)
 {
     struct query q;
+    int code = CLI_DONE;
+    *next = -1;
+    if (!r->db && !r->config->postgres)
+        return CLI_DONE;
+    if (!r->db && !store_reader("topic", r->config, 0, &r->db, &code))
+        return code;
     query_open(&q, r->db, "SELECT next FROM positions WHERE topic = ?1 AND partition = ?2");
     query_bind_text(&q, topic);
     query_bind_i64(&q, partition);
     int64_t found = query_next(&q) ? query_i64(&q, 0) : 0;
     enum err err = query_close(&q);
-    if (err == ERR_OK)
-        *next = found;
-    return err;
+    if (err != ERR_OK)
+        return cli_failed("topic: %s", why_or(db_why(r->db), err));
+    *next = found;
+    return CLI_DONE;
 }
 
 const char *why_or(const char *why, enum err err)
@@ -175,6 +186,35 @@ static enum err own_rewind(struct door *d, const char *topic, int32_t partition,
     return own_failed(d, ledger_rewind(d->ledger, topic, partition, next), ledger_why(d->ledger));
 }
 
+/* ---- writing: the cluster ---- */
+
+/* Opened when a position is to be moved; records and topics do not concern the store. */
+static enum err cluster_ledger(struct door *d)
+{
+    const struct postgres_settings settings = {.url = d->config->database_url};
+    enum err err = ERR_INVALID;
+    if (!d->config->postgres)
+        (void)snprintf(d->why, sizeof d->why,
+                       "the saver's position is in the store: DATABASE_URL is unset");
+    else
+        err = postgres_open(&d->store, &settings, random_real(), d->why, sizeof d->why);
+    return err == ERR_OK ? postgres_ledger(d->store, &d->ledger) : err;
+}
+
+static enum err cluster_rewind(struct door *d, const char *topic, int32_t partition, int64_t to)
+{
+    enum err err = d->ledger ? ERR_OK : cluster_ledger(d);
+    return err == ERR_OK ? own_rewind(d, topic, partition, to) : err;
+}
+
+static void cluster_close(struct door *d)
+{
+    ledger_close(d->ledger);
+    postgres_close(d->store);
+    queue_close(d->queue);
+    kafka_close(d->kafka);
+}
+
 /* ---- writing: through the process that holds the file ---- */
 
 struct request_out {
@@ -202,20 +242,24 @@ static enum err remote_until_answered(struct door *d, const struct request_out *
     return err;
 }
 
-bool door_open(struct door *d, const struct config *config)
+bool door_open(struct door *d, const struct config *config, int *code)
 {
     *d = (struct door){.config = config};
+    if (config->kafka)
+        return topic_kafka_open(config, &d->kafka, &d->queue, code);
     if (embedded_holder(config->data_dir) != 0)
         return true;
     enum err err = own_open(d);
     if (err == ERR_OK || err == ERR_LOCKED)
         return true;
-    (void)cli_failed("DATA_DIR=%s: %s", config->data_dir, why_or(d->why, err));
+    *code = cli_failed("DATA_DIR=%s: %s", config->data_dir, why_or(d->why, err));
     return false;
 }
 
 void door_close(struct door *d)
 {
+    if (d->kafka)
+        cluster_close(d);
     if (d->embedded)
         own_close(d);
 }
@@ -224,6 +268,8 @@ enum err door_append(struct door *d, const struct queue_message *messages, size_
 {
     bool ours = d->embedded != NULL;
     enum err err = ERR_OK;
+    if (d->kafka)
+        return own_failed(d, topic_kafka_append(d->queue, messages, count), queue_why(d->queue));
     if (!ours) {
         struct str body;
         str_init(&body, CONTROL_BODY_MAX);
@@ -242,7 +288,7 @@ enum err door_append(struct door *d, const struct queue_message *messages, size_
 
 enum err door_create(struct door *d, const char *topic, int32_t partitions)
 {
-    bool ours = d->embedded != NULL;
+    bool ours = d->embedded != NULL || d->kafka != NULL;
     enum err err = ERR_OK;
     if (!ours) {
         struct str body;
@@ -263,6 +309,8 @@ enum err door_rewind(struct door *d, const char *topic, int32_t partition, int64
 {
     bool ours = d->embedded != NULL;
     enum err err = ERR_OK;
+    if (d->kafka)
+        return cluster_rewind(d, topic, partition, to);
     if (!ours) {
         struct str body;
         str_init(&body, 256);

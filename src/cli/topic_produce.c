@@ -140,15 +140,14 @@ static int produce_all(struct producer *p)
 
 static int produce_into(struct producer *p, const struct config *config)
 {
-    if (!door_open(&p->door, config))
-        return CLI_FAILED;
     struct topic_reader reader;
-    int code = CLI_FAILED;
-    if (topic_reader_open(&reader, config->data_dir)) {
+    int code = CLI_DONE;
+    if (!door_open(&p->door, config, &code))
+        return code;
+    if (topic_reader_open(&reader, config, &code)) {
         bool known = topic_reader_knows(&reader, p->topic);
         topic_reader_close(&reader);
-        if (known)
-            code = produce_all(p);
+        code = known ? produce_all(p) : CLI_FAILED;
     }
     door_close(&p->door);
     return code;

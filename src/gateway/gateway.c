@@ -39,7 +39,8 @@ static bool answer_sane(const struct gateway_answer *a)
         return of_a_key && a->verb != GATEWAY_VOID && a->action_url[0] != '\0';
     case GATEWAY_NO_ANSWER:
         return (!a->ask_only || a->verb == GATEWAY_SEND) &&
-               (!a->unknown_key || a->verb == GATEWAY_ASK);
+               (!a->unknown_key || a->verb == GATEWAY_ASK) &&
+               (!a->no_void || a->verb == GATEWAY_VOID) && (!a->bad_line || journal);
     case GATEWAY_NOT_SENT:
         return true;
     case GATEWAY_JOURNAL_IS:

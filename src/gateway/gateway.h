@@ -50,9 +50,11 @@ struct gateway_answer {
     enum gateway_verb verb;
     struct uuid payment_id;
     enum gateway_result result;
-    bool voided;            /* an error whose reason is `voided` */
-    bool ask_only;          /* 409 or 422 to a SEND: never repeat it */
-    bool unknown_key;       /* 404 to a question: no answer, the request may be on its way */
+    bool voided;      /* an error whose reason is `voided` */
+    bool ask_only;    /* 409 or 422 to a SEND: never repeat it */
+    bool unknown_key; /* 404 to a question: no answer, the request may be on its way */
+    bool no_void;     /* 404, 405 or 501 to a void: it does not do that, whatever was promised */
+    bool bad_line;    /* of a page of the journal the first line cannot be understood */
     int64_t retry_after_us; /* what the processing asked for, 0: nothing */
     char transaction_id[256];
     char action_url[GATEWAY_URL_MAX + 1]; /* PENDING */

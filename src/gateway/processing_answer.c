@@ -135,6 +135,7 @@ static void read_journal(const struct gateway_call *call, int status, const char
     if (body_len > JOURNAL_PAGE_MAX) {
         answer_note(out, "the page is too long");
     } else if (!journal_page_parse(body, body_len, &page, out->note, sizeof out->note)) {
+        out->bad_line = true;
         if (out->note[0] == '\0')
             answer_note(out, "the page is not a journal");
     } else if (page->count > 0 && page->entries[0].seq <= call->after_seq) {
@@ -154,6 +155,7 @@ static void read_status(const struct gateway_call *call, int status, struct gate
         (void)snprintf(out->note, sizeof out->note, "HTTP %d", status);
     out->ask_only = call->verb == GATEWAY_SEND && (status == 409 || status == 422);
     out->unknown_key = call->verb == GATEWAY_ASK && status == 404;
+    out->no_void = call->verb == GATEWAY_VOID && (status == 404 || status == 405 || status == 501);
 }
 
 void processing_read_answer(const struct gateway_call *call, int status, const char *body,

@@ -1,13 +1,12 @@
 #include "ledger/embedded.h"
 
-#include <assert.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ledger/schema.h"
+#include "ledger/sql_views.h"
 #include "ledger/sqlite_ledger.h"
 
 #define REPORT_MAX 65536
@@ -22,8 +21,7 @@ struct embedded {
     bool memory;
     int lock_fd; /* -1 in memory */
     char path[PATH_MAX];
-    pthread_mutex_t watchers_lock;
-    struct sqlite_ledger *ledgers; /* for their watchers */
+    struct watchers watchers;
 };
 
 static enum err migrate(struct db *db, char *why, size_t why_cap)
@@ -62,7 +60,7 @@ static struct embedded *embedded_new(struct clock *clock, struct random *random)
     struct embedded *e = calloc(1, sizeof *e);
     if (!e)
         return NULL;
-    if (pthread_mutex_init(&e->watchers_lock, NULL) != 0) {
+    if (watchers_init(&e->watchers) != ERR_OK) {
         free(e);
         return NULL;
     }
@@ -112,10 +110,9 @@ void embedded_close(struct embedded *e)
 {
     if (!e)
         return;
-    assert(!e->ledgers);
+    watchers_release(&e->watchers);
     writer_close(e->writer);
     embedded_unlock(e->lock_fd);
-    pthread_mutex_destroy(&e->watchers_lock);
     free(e);
 }
 
@@ -144,9 +141,21 @@ enum err embedded_ledger(struct embedded *e, struct ledger **out)
     return sqlite_ledger_open(out, e);
 }
 
+static void views_reader_close(void *e, struct db *db)
+{
+    embedded_reader_close(e, db);
+}
+
 enum err embedded_views(struct embedded *e, struct views **out)
 {
-    return sqlite_views_open(out, e);
+    struct db *db;
+    enum err err = embedded_reader(e, &db);
+    if (err != ERR_OK)
+        return err;
+    err = sql_views_open(out, db, e->clock, views_reader_close, e);
+    if (err != ERR_OK)
+        embedded_reader_close(e, db);
+    return err;
 }
 
 struct clock *embedded_clock(struct embedded *e)
@@ -159,40 +168,7 @@ struct random *embedded_random(struct embedded *e)
     return e->random;
 }
 
-/* ---- watchers: every handle hears of every handle's commits ---- */
-
-void embedded_join(struct embedded *e, struct sqlite_ledger *l)
+struct watchers *embedded_watchers(struct embedded *e)
 {
-    pthread_mutex_lock(&e->watchers_lock);
-    l->next = e->ledgers;
-    e->ledgers = l;
-    pthread_mutex_unlock(&e->watchers_lock);
-}
-
-void embedded_leave(struct embedded *e, struct sqlite_ledger *l)
-{
-    pthread_mutex_lock(&e->watchers_lock);
-    struct sqlite_ledger **at = &e->ledgers;
-    while (*at != l)
-        at = &(*at)->next;
-    *at = l->next;
-    pthread_mutex_unlock(&e->watchers_lock);
-}
-
-void embedded_set_watch(struct embedded *e, struct sqlite_ledger *l, void (*fn)(void *, unsigned),
-                        void *ctx)
-{
-    pthread_mutex_lock(&e->watchers_lock);
-    l->watch = fn;
-    l->watch_ctx = ctx;
-    pthread_mutex_unlock(&e->watchers_lock);
-}
-
-void embedded_changed(struct embedded *e, unsigned changes)
-{
-    pthread_mutex_lock(&e->watchers_lock);
-    for (struct sqlite_ledger *l = e->ledgers; l; l = l->next)
-        if (l->watch)
-            l->watch(l->watch_ctx, changes);
-    pthread_mutex_unlock(&e->watchers_lock);
+    return &e->watchers;
 }

@@ -40,6 +40,9 @@ enum err embedded_views(struct embedded *e, struct views **out) MUST_CHECK;
  * data_dir. migrator: says so in the file, and so others know that waiting is worth while. */
 enum err embedded_lock(int *fd, const char *data_dir, bool migrator, char *why,
                        size_t why_cap) MUST_CHECK;
+/* The same for the simulator's journal, which is a file of its own: DATA_DIR/processing.lock. */
+enum err embedded_lock_simulator(int *fd, const char *data_dir, char *why,
+                                 size_t why_cap) MUST_CHECK;
 void embedded_unlock(int fd); /* -1 is fine */
 /* The pid in the lock file of a process that holds it, 0 when nobody does. */
 pid_t embedded_holder(const char *data_dir);

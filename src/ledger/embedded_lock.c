@@ -1,4 +1,4 @@
-/* DATA_DIR/subpay.lock: a lock of the open file (not of the process): it ends with the process,
+/* DATA_DIR/subpay.lock, and other locks there: a lock of the open file (not of the process): it ends with the process,
  * however that ends, a child does not inherit the right to it by accident, and F_OFD_GETLK asks
  * without taking. */
 #include <errno.h>
@@ -118,14 +118,15 @@ static enum err lock_take(int fd, bool migrator, char *why, size_t why_cap)
     return ERR_OK;
 }
 
-enum err embedded_lock(int *out, const char *data_dir, bool migrator, char *why, size_t why_cap)
+static enum err lock_open(int *out, const char *data_dir, const char *name, bool migrator,
+                          char *why, size_t why_cap)
 {
     char path[PATH_MAX];
     if (!folder_make(data_dir))
         return fails_with_errno(why, why_cap);
     if (!folder_is_private(data_dir, why, why_cap))
         return ERR_INVALID;
-    if (!path_of(data_dir, "subpay.lock", path, sizeof path)) {
+    if (!path_of(data_dir, name, path, sizeof path)) {
         errno = ENAMETOOLONG;
         return fails_with_errno(why, why_cap);
     }
@@ -139,6 +140,16 @@ enum err embedded_lock(int *out, const char *data_dir, bool migrator, char *why,
     }
     *out = fd;
     return ERR_OK;
+}
+
+enum err embedded_lock(int *out, const char *data_dir, bool migrator, char *why, size_t why_cap)
+{
+    return lock_open(out, data_dir, "subpay.lock", migrator, why, why_cap);
+}
+
+enum err embedded_lock_simulator(int *out, const char *data_dir, char *why, size_t why_cap)
+{
+    return lock_open(out, data_dir, "processing.lock", false, why, why_cap);
 }
 
 void embedded_unlock(int fd)

@@ -88,7 +88,7 @@ static void attempts_check(const struct attempt *attempts, size_t count)
         const struct attempt *a = &attempts[i];
         assert(a->seq > 0 && !uuid_is_nil(&a->payment_id) && !uuid_is_nil(&a->user_id));
         assert(a->body && a->body_len > 0 && money_known(&a->money));
-        assert(a->age_us >= 0 && a->tries >= 0 && a->pending_us >= 0);
+        assert(a->tries >= 0 && a->pending_us >= 0);
         assert(uuid_is_nil(&a->refund_of) || a->payment_type == PAYMENT_TYPE_REFUND);
         assert(a->pending || (!a->expired && !a->superseded));
         assert(!a->ask_first || a->ask_only);
@@ -101,6 +101,7 @@ enum err ledger_claim(struct ledger *l, const struct ledger_claim *claim, struct
     assert(claim->users_max >= 1 && claim->users_max <= LEDGER_CLAIM_MAX && claim->encode);
     assert(claim->lease_us > 0 && pause_valid(claim->lease_us));
     assert(claim->instance_id && strlen(claim->instance_id) <= LEDGER_INSTANCE_MAX);
+    assert(!claim->boot_id || strlen(claim->boot_id) < CLOCK_BOOT_ID);
     enum err err = l->ops->claim(l, claim, arena, out);
     if (err == ERR_OK && out->users)
         CRASH_POINT("ledger.claim.after");
@@ -242,9 +243,9 @@ enum err ledger_learn(struct ledger *l, const char *instance_id, int64_t from, b
     return err;
 }
 
-enum err ledger_learned_all(struct ledger *l)
+enum err ledger_learned_all(struct ledger *l, const struct uuid *waited, struct uuid *stands)
 {
-    enum err err = l->ops->learned_all(l);
+    enum err err = l->ops->learned_all(l, waited, stands);
     CRASH_POINT("ledger.learned_all.after");
     return err;
 }

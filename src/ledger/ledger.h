@@ -14,12 +14,13 @@
  * operator.
  * Time: the store has its own clock (the database's; for SQLite the clock given at open), so no
  * verb has `now`.
- * Drivers: sqlite_ledger.c (embedded), over sql_ledger.c, which has the verbs; the front file ledger.c checks arguments and results for all
- * drivers. */
+ * Drivers: sqlite_ledger.c (embedded) and postgres_ledger.c, over sql_ledger.c, which has the verbs;
+ * the front file ledger.c checks arguments and results for both. */
 #ifndef SUBPAY_LEDGER_LEDGER_H
 #define SUBPAY_LEDGER_LEDGER_H
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/uuid.h"
 #include "billing/decide.h"
@@ -91,8 +92,13 @@ struct attempt {
     struct money money;
     const char *body; /* stored in the claim, byte for byte */
     size_t body_len;
-    int64_t age_us; /* since the claim, by the store's clock, when this was read; never below 0 */
-    int32_t tries;  /* calls that ended without an answer so far */
+    /* Since the first send, for undecided_aged: since the claim by the store's clock, when this was
+     * read (below 0: it was set back); and who claimed it, when, by that machine's own clock. */
+    int64_t age_us;
+    char boot_id[CLOCK_BOOT_ID]; /* "": not known */
+    int64_t sent_boot_us;
+    bool too_old;  /* it was found too old to be repeated */
+    int32_t tries; /* calls that ended without an answer so far */
     /* A repeat was refused (409, 422), or the journal knew it first: never send again. */
     bool ask_only;
     /* What else undecided_next wants to know (billing/undecided.h), by the store's clock: */
@@ -100,6 +106,7 @@ struct attempt {
     int64_t pending_us;  /* since the first answer that said so */
     bool expired;        /* its expires_at, or without one 24 h after the first send, is past */
     bool superseded;     /* pending, and a newer request that is not its duplicate waits */
+    bool rewound;        /* the books were rewound (ledger_learned_all): it is only asked about */
     bool needs_decision; /* shown already */
     /* Only from a claim, with ask_only: the payment is new and nothing was stored of this attempt.
      * It may have been sent by books that a restore has lost: ask for its key, then ledger_asked,
@@ -113,19 +120,24 @@ struct ledger_claim {
     int64_t lease_us;         /* when somebody else may ask about what is claimed here */
     charge_encode_fn *encode; /* the gateway's body */
     const char *instance_id;  /* of the processing, "" when it has none */
+    const char *boot_id;      /* of this machine; NULL: not known */
+    int64_t boot_us;          /* its clock before the claim */
 };
 struct ledger_claimed {
     struct attempt *attempts; /* to be sent now: the claim is durable */
     size_t attempt_count;
     size_t users, duplicated, closed; /* accounts looked at; payments that ended without a call */
+    struct uuid rewound; /* a mark of ledger_learned_all that stands: nothing was done; else nil */
 };
 /* Takes due users without a payment in flight, skips locked ones, and decides (rules 1, 3, 5, 9);
  * and looks at what waits behind payments that wait for their payer (rule 8): duplicates at once,
  * or the payment is due to be voided. Only for a processor that has read the journal (rule 11). Of
  * a user with requests that are to be asked about first it returns the oldest of them and does
  * nothing else. Users about whom a reading of the journal is not complete are left alone; and none
- * is claimed until the saver has taken again what was in the log when ledger_mark_restored was
- * called. Two statements in every driver: lock the accounts, then read their requests. users =
+ * is claimed while the mark of rewound books stands, or until the saver has taken again what was in
+ * the log when ledger_mark_restored was called. Accounts are locked by one statement and their
+ * requests read by a later one: where others may write at the same time, one that does both decides
+ * about what it saw before it had the lock (in the embedded file nobody can). users =
  * users_max: there may be more. Claim, due and untold put a user whose stored rows are damaged off
  * for five minutes, leave an alarm event, and go on with the others; ledger_why then says so
  * although the verb returned OK. */
@@ -169,6 +181,7 @@ struct deferral {
     int64_t pause_us;    /* 0: at once, by anybody */
     bool no_answer;      /* counts as a try; false: the call was never made (shutdown) */
     bool ask_only;       /* sticks once set */
+    bool too_old;        /* likewise: undecided_step */
     bool needs_decision; /* shown to people from now on; sticks until it is settled */
     /* The processing answered `pending` (rule 8); ignored for a refund. Sticks; "" leaves what is
      * stored. What waits is looked at by the next claim. */
@@ -209,7 +222,9 @@ enum err ledger_journal_position(struct ledger *l, const char *instance_id,
  * more. count 0: nothing. hold: nothing becomes a duplicate before ledger_learned_all, which then
  * knows whether the books were rewound; without it, what waited behind a settled payment is looked
  * at now, unless these very lines, or earlier ones of this reading, show a rewinding. A reading of
- * several calls holds, and ends with ledger_learned_all. */
+ * several calls holds, and ends with ledger_learned_all. Lines that show that the books were rewound
+ * leave a mark in the store, for all processors and over every crash: while it stands nothing is
+ * claimed, what is due is only asked about, and nothing becomes a duplicate of what is settled. */
 enum err ledger_learn(struct ledger *l, const char *instance_id, int64_t from, bool hold,
                       const struct journal_entry *entries, size_t count,
                       struct ledger_learned *out) MUST_CHECK;
@@ -217,8 +232,13 @@ enum err ledger_learn(struct ledger *l, const char *instance_id, int64_t from, b
  * adopted stands for the older requests (learn_stands_for), and what is in flight is only asked
  * about from now on. Elsewhere: what was held becomes duplicates (rule 2). Until then these users
  * are not claimed, so every reading in which a line was taken ends with this call. Repeating it is
- * harmless. */
-enum err ledger_learned_all(struct ledger *l) MUST_CHECK;
+ * harmless.
+ * `waited`: the mark of rewound books that had been seen for PROCESSING_TIMEOUT_MS when this reading
+ * began, else nil: it is taken away, unless a line has left another one since. *stands: the mark
+ * that stands now, else nil. While one does, these users are kept from being claimed, and what was
+ * held stays so: read again. */
+enum err ledger_learned_all(struct ledger *l, const struct uuid *waited,
+                            struct uuid *stands) MUST_CHECK;
 /* The answer to the question about a payment that claim returned with ask_first, told like a line
  * of the journal: of `request` only payment_id and refund_of are read; body and refund_of are the
  * attempt's; seq is ignored. What is recorded stands for the older requests of its user at once. */

@@ -26,7 +26,7 @@ struct ledger_ops {
     enum err (*journal_position)(struct ledger *, const char *instance_id, int64_t *seq);
     enum err (*learn)(struct ledger *, const char *instance_id, int64_t from, bool hold,
                       const struct journal_entry *, size_t, struct ledger_learned *);
-    enum err (*learned_all)(struct ledger *);
+    enum err (*learned_all)(struct ledger *, const struct uuid *waited, struct uuid *stands);
     enum err (*asked)(struct ledger *, const char *instance_id, const struct journal_entry *,
                       struct ledger_learned *);
     enum err (*asked_unknown)(struct ledger *, const struct uuid *);

@@ -3,37 +3,47 @@
 #include "billing/price.h"
 #include "ledger/sql_ledger.h"
 
-struct known_price {
-    bool looked_up;
-    struct date day;
-    struct money cost; /* unknown: no price on that day */
-};
-struct append {
-    struct verb verb;
-    struct ledger_record *records;
-    size_t count;
-    const struct ledger_position *from, *to;
-    int64_t next_seq;
-    bool refused, ask_first;
-    struct known_price prices[SUBSCRIPTION_TYPE_COUNT]; /* of the day asked for last */
-};
-
 /* Compare-and-set: whoever moves the position first has stored the records, the other one starts
  * again. */
-static enum err append_position(struct append *a)
+static enum err position_same(struct append *a, bool *found, bool *same)
 {
     struct query q;
     query_open(&q, a->verb.db,
-               "SELECT next, log_id FROM positions WHERE topic = ?1 AND partition = ?2");
+               VERB_LOCKING(&a->verb,
+                            "SELECT next, log_id FROM positions "
+                            "WHERE topic = ?1 AND partition = ?2",
+                            "FOR UPDATE"));
     query_bind_text(&q, a->from->topic);
     query_bind_i64(&q, a->from->partition);
-    bool same = a->from->next == 0 && a->from->log_id[0] == '\0';
-    if (query_next(&q))
-        same = query_i64(&q, 0) == a->from->next && strcmp(query_text(&q, 1), a->from->log_id) == 0;
-    enum err err = query_close(&q);
-    if (err != ERR_OK || same)
-        return err;
-    return ERR_MOVED;
+    *same = a->from->next == 0 && a->from->log_id[0] == '\0';
+    *found = query_next(&q);
+    if (*found)
+        *same =
+            query_i64(&q, 0) == a->from->next && strcmp(query_text(&q, 1), a->from->log_id) == 0;
+    return query_close(&q);
+}
+
+/* For the first time: a row to lock, as if there was none. */
+static enum err position_made(struct append *a)
+{
+    struct query q;
+    query_open(&q, a->verb.db,
+               "INSERT INTO positions (topic, partition, partitions, next, log_id, checksum) "
+               "VALUES (?1, ?2, 0, 0, '', 0) ON CONFLICT (topic, partition) DO NOTHING");
+    query_bind_text(&q, a->from->topic);
+    query_bind_i64(&q, a->from->partition);
+    return query_run(&q);
+}
+
+static enum err append_position(struct append *a)
+{
+    bool found, same;
+    enum err err = position_same(a, &found, &same);
+    if (err == ERR_OK && !found && db_is_postgres(a->verb.db)) {
+        if ((err = position_made(a)) == ERR_OK)
+            err = position_same(a, &found, &same);
+    }
+    return err != ERR_OK || same ? err : ERR_MOVED;
 }
 
 static enum err append_position_moves(struct append *a)
@@ -74,6 +84,12 @@ static enum err append_restored(struct append *a)
     return query_run(&q);
 }
 
+void append_repeats(struct ledger_record *record, bool same)
+{
+    record->verdict = same ? APPEND_REPEATED : APPEND_REFUSED;
+    record->reject = same ? REJECT_NONE : REJECT_ID_CONFLICT;
+}
+
 /* Is the id known, and for the same request? Earlier records of the batch are stored by now. */
 static enum err append_known(struct append *a, struct ledger_record *record, bool *known)
 {
@@ -89,18 +105,17 @@ static enum err append_known(struct append *a, struct ledger_record *record, boo
         bool same = strcmp(query_text(&q, 0), user) == 0 &&
                     strcmp(query_text(&q, 1), payment_type_text(r->payment_type)) == 0 &&
                     strcmp(query_text(&q, 2), subscription_type_text(r->subscription_type)) == 0;
-        record->verdict = same ? APPEND_REPEATED : APPEND_REFUSED;
-        record->reject = same ? REJECT_NONE : REJECT_ID_CONFLICT;
+        append_repeats(record, same);
     }
     return query_close(&q);
 }
 
 /* Rule 7. */
-static enum err append_price(struct append *a, const struct request *r, int64_t requested_at_us,
+static enum err append_price(struct append *a, enum subscription_type type, int64_t requested_at_us,
                              struct money *out)
 {
-    struct known_price *p = &a->prices[r->subscription_type];
     struct date day = price_day(requested_at_us, a->verb.now_us);
+    struct known_price *p = &a->prices[type][day.day % APPEND_DAYS];
     char text[DATE_TEXT];
     struct query q;
     if (p->looked_up && date_compare(p->day, day) == 0) {
@@ -112,7 +127,7 @@ static enum err append_price(struct append *a, const struct request *r, int64_t 
     query_open(&q, a->verb.db,
                "SELECT cost, currency FROM subscription_cost WHERE subscription_type = ?1 "
                "AND starting_date <= ?2 ORDER BY starting_date DESC LIMIT 1");
-    query_bind_text(&q, subscription_type_text(r->subscription_type));
+    query_bind_text(&q, subscription_type_text(type));
     query_bind_text(&q, text);
     if (query_next(&q))
         p->cost = row_money(&q, 0, 1);
@@ -120,44 +135,71 @@ static enum err append_price(struct append *a, const struct request *r, int64_t 
     return query_close(&q);
 }
 
-static enum err append_store(struct append *a, struct ledger_record *record,
-                             int64_t requested_at_us, const struct money *price)
+enum err append_priced(struct append *a, struct ledger_record *record, struct stored_request *out)
 {
-    struct stored_request stored = {
-        .seq = a->next_seq++,
-        .request = &record->request,
-        .requested_at_us = requested_at_us,
+    const struct request *r = &record->request;
+    enum err err = ERR_OK;
+    *out = (struct stored_request){
+        .request = r,
+        .requested_at_us =
+            r->requested_at_us == REQUEST_NO_TIME ? a->verb.now_us : r->requested_at_us,
         .recorded_at_us = record->recorded_at_us,
-        .money = *price,
         .actor = "saver",
         .ask_first = a->ask_first,
     };
     record->verdict = APPEND_STORED;
     record->reject = REJECT_NONE;
-    return row_store(&a->verb, &stored);
+    if (r->payment_type != PAYMENT_TYPE_PAYMENT)
+        return ERR_OK;
+    err = append_price(a, r->subscription_type, out->requested_at_us, &out->money);
+    if (err == ERR_OK && !money_known(&out->money)) {
+        record->verdict = APPEND_REFUSED;
+        record->reject = REJECT_NO_PRICE;
+    }
+    return err;
+}
+
+/* PostgreSQL: others take some from between. */
+static enum err append_seq(struct append *a, int64_t *out)
+{
+    if (a->next_seq == 0 || db_is_postgres(a->verb.db)) {
+        enum err err = row_next_seq(&a->verb, &a->next_seq);
+        if (err != ERR_OK)
+            return err;
+    }
+    *out = a->next_seq++;
+    return ERR_OK;
 }
 
 static enum err append_one(struct append *a, struct ledger_record *record)
 {
-    const struct request *r = &record->request;
-    int64_t requested_at_us = r->requested_at_us;
-    struct money price = {0, ""};
+    struct stored_request stored;
     bool known;
     enum err err = append_known(a, record, &known);
     if (err != ERR_OK || known)
         return err;
-    if (requested_at_us == REQUEST_NO_TIME)
-        requested_at_us = a->verb.now_us;
-    if (r->payment_type == PAYMENT_TYPE_PAYMENT) {
-        if ((err = append_price(a, r, requested_at_us, &price)) != ERR_OK)
-            return err;
-        if (!money_known(&price)) {
-            record->verdict = APPEND_REFUSED;
-            record->reject = REJECT_NO_PRICE;
-            return ERR_OK;
-        }
-    }
-    return append_store(a, record, requested_at_us, &price);
+    err = append_priced(a, record, &stored);
+    if (err != ERR_OK || record->verdict != APPEND_STORED)
+        return err;
+    err = append_seq(a, &stored.seq);
+    return err == ERR_OK ? row_store(&a->verb, &stored) : err;
+}
+
+static enum err append_each(struct append *a)
+{
+    enum err err =
+        verb_lock_users(&a->verb, &a->records->request.user_id, sizeof *a->records, a->count);
+    for (size_t i = 0; i < a->count && err == ERR_OK; i++)
+        err = append_one(a, &a->records[i]);
+    return err;
+}
+
+static bool append_refused(const struct append *a)
+{
+    for (size_t i = 0; i < a->count; i++)
+        if (a->records[i].verdict == APPEND_REFUSED)
+            return true;
+    return false;
 }
 
 static enum err append_run(struct verb *v)
@@ -166,28 +208,33 @@ static enum err append_run(struct verb *v)
     enum err err = append_position(a);
     if (err == ERR_OK)
         err = append_restored(a);
-    if (err == ERR_OK && a->count)
-        err = row_next_seq(v, &a->next_seq);
-    for (size_t i = 0; i < a->count && err == ERR_OK; i++) {
-        err = append_one(a, &a->records[i]);
-        a->refused |= a->records[i].verdict == APPEND_REFUSED;
-        if (a->records[i].verdict == APPEND_STORED)
-            v->changes |= LEDGER_CHANGE_STORED | LEDGER_CHANGE_PAYMENT;
-    }
-    if (err == ERR_OK && a->refused)
+    if (err == ERR_OK)
+        err = a->store(a);
+    if (err == ERR_OK && append_refused(a))
         err = ERR_REFUSED;
     if (err == ERR_OK)
         err = append_position_moves(a);
+    for (size_t i = 0; i < a->count && err == ERR_OK; i++)
+        if (a->records[i].verdict == APPEND_STORED)
+            v->changes |= LEDGER_CHANGE_STORED | LEDGER_CHANGE_PAYMENT;
     return err;
 }
 
-enum err sql_append(struct ledger *l, struct ledger_record *records, size_t count,
-                    const struct ledger_position *from, const struct ledger_position *to)
+enum err append_with(struct ledger *l, struct ledger_record *records, size_t count,
+                     const struct ledger_position *from, const struct ledger_position *to,
+                     enum err (*store)(struct append *a))
 {
     struct append a = {.verb = {.run = append_run, .l = (struct sql_ledger *)l},
+                       .store = store,
                        .records = records,
                        .count = count,
                        .from = from,
                        .to = to};
     return verb_do(&a.verb);
+}
+
+enum err sql_append(struct ledger *l, struct ledger_record *records, size_t count,
+                    const struct ledger_position *from, const struct ledger_position *to)
+{
+    return append_with(l, records, count, from, to, append_each);
 }

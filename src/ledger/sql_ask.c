@@ -21,8 +21,10 @@ static enum err due_users(struct due *d)
 {
     struct query q;
     query_open(&q, d->verb.db,
-               "SELECT user_id, in_flight FROM accounts WHERE in_flight IS NOT NULL "
-               "AND due_at <= ?1 ORDER BY due_at LIMIT ?2");
+               VERB_LOCKING(&d->verb,
+                            "SELECT user_id, in_flight FROM accounts WHERE in_flight IS NOT NULL "
+                            "AND due_at <= ?1 ORDER BY due_at LIMIT ?2",
+                            "FOR UPDATE SKIP LOCKED"));
     query_bind_time(&q, d->verb.now_us);
     query_bind_i64(&q, (int64_t)d->max);
     while (d->count < d->max && query_next(&q)) {
@@ -82,14 +84,18 @@ static enum err due_attempt(struct due *d, const struct standing *p, const char 
         .payment_type = p->payment_type,
         .refund_of = p->refund_of,
         .money = p->money,
-        .age_us = u->age_us,
+        .age_us = p->sent.wall_us,
+        .sent_boot_us = p->sent.boot_us,
+        .too_old = u->too_old,
         .ask_only = u->ask_only,
         .pending = u->pending,
         .pending_us = u->pending_us,
         .expired = u->expired,
         .superseded = u->superseded,
+        .rewound = u->rewound,
         .needs_decision = p->needs_decision,
     };
+    memcpy(out->boot_id, p->sent.boot_id, sizeof out->boot_id);
     if (!uuid_parse(user, strlen(user), &out->user_id))
         return verb_fails(&d->verb, ERR_CORRUPT, "not a user's id");
     if (!money_known(&p->money))

@@ -1,40 +1,11 @@
 #include <string.h>
 
-#include "ledger/sql_ledger.h"
+#include "base/db_array.h"
+#include "billing/period.h"
+#include "ledger/sql_claim.h"
 
-#define CLAIM_REQUESTS_MAX 1024 /* of one user, row by row; of more: see rest_end */
 #define CLAIM_SCRATCH_MAX (64 * 1024 * 1024)
 #define CLAIM_BODY_MAX 65536
-
-struct due_user {
-    char id[UUID_TEXT];
-    int64_t pending_seq;
-    bool covered; /* has ever had a period */
-};
-struct claim {
-    struct verb verb;
-    const struct ledger_claim *asked;
-    struct arena *arena; /* the caller's */
-    struct ledger_claimed found;
-    struct arena scratch; /* for what follows */
-    struct str body;
-    struct due_user *users;
-    struct decide_request *requests; /* of one user, CLAIM_REQUESTS_MAX + 1, … */
-    struct verdict *verdicts;        /* … and what becomes of each */
-};
-/* One user while the account is locked. */
-struct desk {
-    struct due_user *due;
-    struct uuid user_id;
-    struct decide_account account;
-    struct decide_request *requests; /* ascending seq; the last ones of the claim's room */
-    struct verdict *verdicts;
-    size_t count;
-    bool ask_first;               /* one of them is to be asked about first */
-    bool crowd;                   /* too many: these are the newest that are not too old, … */
-    int64_t rest_below, kept_seq; /* … those below are not among them, but for that; 0: none */
-    int64_t sent_seq, closed_seq; /* 0: none; closed: the lowest */
-};
 
 /* ---- read ---- */
 
@@ -45,12 +16,14 @@ static enum err claim_users(struct claim *c)
     if (!c->users)
         return ERR_NO_MEMORY;
     query_open(&q, c->verb.db,
-               "SELECT user_id, coalesce(pending_seq, 0), active_until IS NOT NULL "
-               "FROM accounts a WHERE in_flight IS NULL AND due_at <= ?1 "
-               "AND NOT EXISTS (SELECT 1 FROM learning l WHERE l.user_id = a.user_id) "
-               "AND NOT EXISTS (SELECT 1 FROM restored r JOIN positions p ON p.topic = r.topic "
-               "AND p.partition = r.partition WHERE p.next < r.below) "
-               "ORDER BY due_at LIMIT ?2");
+               VERB_LOCKING(&c->verb,
+                            "SELECT user_id, coalesce(pending_seq, 0), active_until IS NOT NULL "
+                            "FROM accounts a WHERE in_flight IS NULL AND due_at <= ?1 "
+                            "AND NOT EXISTS (SELECT 1 FROM learning l WHERE l.user_id = a.user_id) "
+                            "AND NOT EXISTS (SELECT 1 FROM restored r JOIN positions p "
+                            "ON p.topic = r.topic AND p.partition = r.partition "
+                            "WHERE p.next < r.below) ORDER BY due_at LIMIT ?2",
+                            "FOR UPDATE SKIP LOCKED"));
     query_bind_time(&q, c->verb.now_us);
     query_bind_i64(&q, (int64_t)c->asked->users_max);
     while (query_next(&q) && c->found.users < c->asked->users_max) {
@@ -63,7 +36,33 @@ static enum err claim_users(struct claim *c)
     return query_close(&q);
 }
 
-static void request_read(struct query *q, struct decide_request *r)
+/* Without those about whom a reading of the journal said something before they were locked. */
+static enum err claim_unlearned(struct claim *c)
+{
+    struct due_user *users = c->users;
+    struct db_array ids;
+    struct query q;
+    size_t kept = 0;
+    if (!db_is_postgres(c->verb.db) || c->found.users == 0)
+        return ERR_OK;
+    db_array_init(&ids, LEDGER_CLAIM_MAX * (UUID_TEXT + 2) + 8); /* quoted */
+    for (size_t i = 0; i < c->found.users; i++)
+        db_array_text(&ids, users[i].id);
+    query_open(&q, c->verb.db, "SELECT user_id FROM learning WHERE user_id = ANY (?1)");
+    query_bind_array(&q, &ids);
+    while (query_next(&q))
+        for (size_t i = 0; i < c->found.users; i++)
+            if (strcmp(users[i].id, query_text(&q, 0)) == 0)
+                users[i].id[0] = '\0';
+    for (size_t i = 0; i < c->found.users; i++)
+        if (users[i].id[0] != '\0')
+            users[kept++] = users[i];
+    c->found.users = kept;
+    db_array_release(&ids);
+    return query_close(&q);
+}
+
+void claim_request(struct query *q, struct decide_request *r)
 {
     *r = (struct decide_request){
         .seq = query_i64(q, 0),
@@ -79,11 +78,8 @@ static void request_read(struct query *q, struct decide_request *r)
     };
 }
 
-#define REQUEST_COLUMNS                                                                            \
-    "seq, id, payment_type, subscription_type, payment_date, stored_at, recorded_at, amount, "     \
-    "currency, refund_of, ask_first"
 /* Rule 9 as billing/ has it, on texts whose order is that of time; ?3 null: there is no bound. */
-#define TOO_OLD "(min(payment_date, stored_at, coalesce(recorded_at, stored_at)) < ?3) IS TRUE"
+#define TOO_OLD "(least(payment_date, stored_at, coalesce(recorded_at, stored_at)) < ?3) IS TRUE"
 
 /* In a crowd, what rule 9 closes is older than this. */
 static int64_t claim_cutoff_us(const struct claim *c)
@@ -98,7 +94,7 @@ static enum err requests_read(struct claim *c, struct desk *d, int64_t cutoff_us
 {
     struct query q;
     query_open(&q, c->verb.db,
-               "SELECT " REQUEST_COLUMNS " FROM payments WHERE user_id = ?1 AND seq >= ?2 "
+               "SELECT " CLAIM_COLUMNS " FROM payments WHERE user_id = ?1 AND seq >= ?2 "
                "AND seq < ?4 AND processing_status = 'new' AND NOT " TOO_OLD
                " AND (?5 = 0 OR payment_type = 'payment') ORDER BY seq DESC LIMIT ?6");
     query_bind_text(&q, d->due->id);
@@ -108,7 +104,7 @@ static enum err requests_read(struct claim *c, struct desk *d, int64_t cutoff_us
     query_bind_i64(&q, only_payments);
     query_bind_i64(&q, max);
     while (d->count <= CLAIM_REQUESTS_MAX && query_next(&q)) {
-        request_read(&q, --d->requests);
+        claim_request(&q, --d->requests);
         d->count++;
         d->ask_first |= query_i64(&q, 10) != 0;
     }
@@ -135,8 +131,17 @@ static enum err claim_requests(struct claim *c, struct desk *d)
     return err;
 }
 
-static enum err claim_target(struct claim *c, const struct desk *d, const struct uuid *payment_id,
-                             struct refund_target *out)
+void claim_target_row(struct query *q, int first, struct refund_target *out)
+{
+    out->exists = true;
+    out->subscription_type = row_subscription_type(q, first);
+    out->money = row_money(q, first + 1, first + 2);
+    out->refunded = !query_is_null(q, first + 3);
+    out->refunded_by = query_uuid(q, first + 3);
+}
+
+enum err claim_target(struct claim *c, const struct desk *d, const struct uuid *payment_id,
+                      struct refund_target *out)
 {
     struct query q;
     *out = (struct refund_target){.payment_id = *payment_id};
@@ -147,32 +152,31 @@ static enum err claim_target(struct claim *c, const struct desk *d, const struct
                "AND p.payment_status = 'accepted'");
     query_bind_uuid(&q, payment_id);
     query_bind_text(&q, d->due->id);
-    if (query_next(&q)) {
-        out->exists = true;
-        out->subscription_type = row_subscription_type(&q, 0);
-        out->money = row_money(&q, 1, 2);
-        out->refunded = !query_is_null(&q, 3);
-        out->refunded_by = query_uuid(&q, 3);
-    }
+    if (query_next(&q))
+        claim_target_row(&q, 0, out);
     return query_close(&q);
 }
 
-static enum err claim_last_period(struct claim *c, struct desk *d, struct uuid *behind)
+void claim_period(struct query *q, int first, struct decide_account *account)
+{
+    account->has_last_period = true;
+    account->last_period = (struct period){
+        .starts_at_us = query_time(q, first),
+        .expires_at_us = query_time(q, first + 1),
+        .ends_at_us = query_time(q, first + 2),
+    };
+    account->last_target.payment_id = query_uuid(q, first + 3);
+}
+
+static enum err claim_last_period(struct claim *c, struct desk *d)
 {
     struct query q;
     query_open(&q, c->verb.db,
                "SELECT starts_at, expiration_date, ends_at, payment_id FROM subscriptions "
                "WHERE user_id = ?1 ORDER BY starts_at DESC, ends_at DESC, id DESC LIMIT 1");
     query_bind_text(&q, d->due->id);
-    if (query_next(&q)) {
-        d->account.has_last_period = true;
-        d->account.last_period = (struct period){
-            .starts_at_us = query_time(&q, 0),
-            .expires_at_us = query_time(&q, 1),
-            .ends_at_us = query_time(&q, 2),
-        };
-        *behind = query_uuid(&q, 3);
-    }
+    if (query_next(&q))
+        claim_period(&q, 0, &d->account);
     return query_close(&q);
 }
 
@@ -181,8 +185,10 @@ static enum err claim_subscribed(struct claim *c, struct desk *d)
     struct query q;
     query_open(&q, c->verb.db,
                "SELECT payment_id FROM subscriptions WHERE user_id = ?1 "
-               "AND starts_at <= ?2 AND ends_at > ?2");
+               "AND starts_at <= ?2 AND ends_at > ?3 AND ends_at > starts_at "
+               "ORDER BY starts_at LIMIT 1");
     query_bind_text(&q, d->due->id);
+    query_bind_time(&q, c->verb.now_us + PERIOD_AHEAD_US);
     query_bind_time(&q, c->verb.now_us);
     if (query_next(&q)) {
         d->account.subscribed = true;
@@ -193,11 +199,11 @@ static enum err claim_subscribed(struct claim *c, struct desk *d)
 
 static enum err claim_account(struct claim *c, struct desk *d)
 {
-    struct uuid behind = UUID_NIL;
     enum err err = ERR_OK;
     d->account.now_us = c->verb.now_us;
     if (d->due->covered) {
-        err = claim_last_period(c, d, &behind);
+        err = claim_last_period(c, d);
+        struct uuid behind = d->account.last_target.payment_id;
         if (err == ERR_OK)
             err = claim_subscribed(c, d);
         if (err == ERR_OK && !uuid_is_nil(&behind))
@@ -215,28 +221,43 @@ static enum err claim_account(struct claim *c, struct desk *d)
 
 /* ---- write ---- */
 
+struct move claim_move(const struct decide_request *r, const struct verdict *v)
+{
+    struct move move = duplicate_move(&r->payment_id, &v->duplicate_of, v->reason);
+    switch (v->kind) {
+    case VERDICT_SEND:
+        move.to = "in_processing";
+        move.refund_of = v->refund_of;
+        if (r->payment_type == PAYMENT_TYPE_REFUND)
+            move.money = v->money;
+        break;
+    case VERDICT_CLOSE:
+        move.to = "processed";
+        move.status = PAYMENT_ERROR;
+        break;
+    case VERDICT_DUPLICATE:
+        break;
+    }
+    return move;
+}
+
 static enum err claim_close(struct claim *c, struct desk *d, size_t i)
 {
     const struct decide_request *r = &d->requests[i];
-    enum reason reason = d->verdicts[i].reason;
+    struct move move = claim_move(r, &d->verdicts[i]);
     struct query q;
     query_open(&q, c->verb.db,
                "UPDATE payments SET processing_status = 'processed', payment_status = 'error', "
                "reason = ?2 WHERE seq = ?1 AND processing_status = 'new'");
     query_bind_i64(&q, r->seq);
-    row_bind_reason(&q, reason);
+    row_bind_reason(&q, move.reason);
     enum err err = query_run(&q);
     if (err != ERR_OK)
         return err;
     if (d->closed_seq == 0 || r->seq < d->closed_seq)
         d->closed_seq = r->seq;
     c->found.closed++;
-    return row_move(&c->verb, &(struct move){.payment_id = &r->payment_id,
-                                             .actor = "processor",
-                                             .from = "new",
-                                             .to = "processed",
-                                             .status = PAYMENT_ERROR,
-                                             .reason = reason});
+    return row_move(&c->verb, &move);
 }
 
 static enum err claim_send_method(struct claim *c, int64_t seq, char *out, size_t cap)
@@ -264,23 +285,19 @@ static enum err claim_send_move(struct claim *c, const struct decide_request *r,
     return query_run(&q);
 }
 
-static enum err claim_encode(struct claim *c, const struct desk *d, const struct decide_request *r,
-                             const struct uuid *refund_of, const struct money *money)
+enum err claim_encode(struct claim *c, const struct desk *d, const struct decide_request *r,
+                      const struct verdict *v, const char *method)
 {
-    char method[sizeof((struct request *)NULL)->payment_method];
     struct charge charge = {
         .payment_id = r->payment_id,
         .user_id = d->user_id,
-        .refund_of = *refund_of,
+        .refund_of = v->refund_of,
         .payment_type = r->payment_type,
         .subscription_type = r->subscription_type,
         .requested_at_us = r->requested_at_us,
-        .money = *money,
+        .money = v->money,
         .payment_method = method,
     };
-    enum err err = claim_send_method(c, r->seq, method, sizeof method);
-    if (err != ERR_OK)
-        return err;
     str_clear(&c->body);
     c->asked->encode(&charge, &c->body);
     if (c->body.failed || c->body.len == 0)
@@ -288,9 +305,16 @@ static enum err claim_encode(struct claim *c, const struct desk *d, const struct
     return ERR_OK;
 }
 
-static enum err claim_attempt(struct claim *c, const struct desk *d, const struct decide_request *r,
-                              const struct uuid *refund_of, const struct money *money,
-                              struct attempt **out)
+enum err claim_encode_row(struct claim *c, const struct desk *d, const struct decide_request *r,
+                          const struct verdict *v)
+{
+    char method[sizeof((struct request *)NULL)->payment_method];
+    enum err err = claim_send_method(c, r->seq, method, sizeof method);
+    return err == ERR_OK ? claim_encode(c, d, r, v, method) : err;
+}
+
+enum err claim_attempt(struct claim *c, const struct desk *d, const struct decide_request *r,
+                       const struct verdict *v, struct attempt **out)
 {
     struct attempt *a = &c->found.attempts[c->found.attempt_count++];
     *a = (struct attempt){
@@ -298,12 +322,15 @@ static enum err claim_attempt(struct claim *c, const struct desk *d, const struc
         .payment_id = r->payment_id,
         .user_id = d->user_id,
         .payment_type = r->payment_type,
-        .refund_of = *refund_of,
-        .money = *money,
+        .refund_of = v->refund_of,
+        .money = v->money,
         .body = arena_text(c->arena, c->body.data, c->body.len),
         .body_len = c->body.len,
+        .sent_boot_us = c->asked->boot_us,
     };
     *out = a;
+    if (c->asked->boot_id && !text_copy(a->boot_id, sizeof a->boot_id, c->asked->boot_id))
+        return ERR_BUG;
     return a->body ? ERR_OK : ERR_NO_MEMORY;
 }
 
@@ -311,12 +338,14 @@ static enum err claim_send_store(struct claim *c, const struct decide_request *r
 {
     struct query q;
     query_open(&q, c->verb.db,
-               "INSERT INTO attempts (seq, body, instance_id, first_sent_at) "
-               "VALUES (?1, ?2, ?3, ?4)");
+               "INSERT INTO attempts (seq, body, instance_id, first_sent_at, boot_id, "
+               "sent_boot_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
     query_bind_i64(&q, r->seq);
     query_bind_text_n(&q, c->body.data, c->body.len);
     query_bind_text(&q, c->asked->instance_id);
     query_bind_time(&q, c->verb.now_us);
+    query_bind_text(&q, c->asked->boot_id ? c->asked->boot_id : "");
+    query_bind_i64(&q, c->asked->boot_us);
     return query_run(&q);
 }
 
@@ -325,16 +354,10 @@ static enum err claim_send(struct claim *c, struct desk *d, size_t i)
     const struct decide_request *r = &d->requests[i];
     const struct verdict *v = &d->verdicts[i];
     struct attempt *a;
-    struct move move = {.payment_id = &r->payment_id,
-                        .actor = "processor",
-                        .from = "new",
-                        .to = "in_processing",
-                        .refund_of = v->refund_of};
+    struct move move = claim_move(r, v);
     if (d->sent_seq != 0)
         return verb_fails(&c->verb, ERR_BUG, "two requests of a user were to be sent");
-    if (r->payment_type == PAYMENT_TYPE_REFUND)
-        move.money = v->money;
-    enum err err = claim_encode(c, d, r, &v->refund_of, &v->money);
+    enum err err = claim_encode_row(c, d, r, v);
     if (err == ERR_OK)
         err = claim_send_move(c, r, v);
     if (err == ERR_OK)
@@ -342,7 +365,7 @@ static enum err claim_send(struct claim *c, struct desk *d, size_t i)
     if (err == ERR_OK)
         err = row_move(&c->verb, &move);
     if (err == ERR_OK)
-        err = claim_attempt(c, d, r, &v->refund_of, &v->money, &a);
+        err = claim_attempt(c, d, r, v, &a);
     d->sent_seq = r->seq;
     return err;
 }
@@ -379,7 +402,7 @@ struct rest {
 };
 #define REST_ROWS                                                                                  \
     "WHERE user_id = ?1 AND seq >= ?2 AND processing_status = 'new' AND seq < ?4 AND seq <> ?5 "   \
-    "AND (?3 IS NULL OR " TOO_OLD ")"
+    "AND (" TOO_OLD " OR ?3 IS NULL)"
 
 static void rest_open(struct query *q, const struct claim *c, const struct desk *d,
                       const struct rest *r, const char *static_sql)
@@ -392,20 +415,23 @@ static void rest_open(struct query *q, const struct claim *c, const struct desk 
     query_bind_i64(q, r->kept);
     query_bind_text(q, r->to);
     query_bind_text(q, r->status);
-    row_bind_uuid(q, &r->verdict->duplicate_of);
-    row_bind_reason(q, r->verdict->reason);
 }
 
 /* What row_duplicate and claim_close write for each, in two statements. */
 static enum err rest_move(struct claim *c, const struct desk *d, const struct rest *r,
                           size_t *moved)
 {
+    struct str *detail = &c->verb.l->detail;
     struct query q;
+    row_move_detail(detail, &(struct move){.duplicate_of = r->verdict->duplicate_of,
+                                           .reason = r->verdict->reason});
+    if (detail->failed)
+        return ERR_NO_MEMORY;
     rest_open(&q, c, d, r,
               "INSERT INTO events (at, subject, subject_id, actor, from_status, to_status, "
-              "payment_status, detail) SELECT ?10, 'payment', id, 'processor', 'new', ?6, ?7, "
-              "CASE WHEN ?8 IS NULL THEN json_object('reason', ?9) "
-              "ELSE json_object('duplicate_of', ?8) END FROM payments " REST_ROWS " ORDER BY seq");
+              "payment_status, detail) SELECT ?9, 'payment', id, 'processor', 'new', ?6, ?7, ?8 "
+              "FROM payments " REST_ROWS " ORDER BY seq");
+    query_bind_text(&q, row_detail(detail));
     query_bind_time(&q, c->verb.now_us);
     enum err err = query_run(&q);
     if (err != ERR_OK)
@@ -413,6 +439,8 @@ static enum err rest_move(struct claim *c, const struct desk *d, const struct re
     rest_open(&q, c, d, r,
               "UPDATE payments SET processing_status = ?6, payment_status = ?7, "
               "duplicate_of = ?8, reason = ?9 " REST_ROWS);
+    row_bind_uuid(&q, &r->verdict->duplicate_of);
+    row_bind_reason(&q, r->verdict->reason);
     err = query_run(&q);
     *moved = (size_t)db_changes(c->verb.db);
     return err;
@@ -444,85 +472,19 @@ static enum err claim_release(struct claim *c, struct desk *d)
 {
     int64_t due_at_us = d->sent_seq ? c->verb.now_us + c->asked->lease_us : TIME_NEVER;
     struct query q;
-    query_open(
-        &q, c->verb.db,
-        "UPDATE accounts SET version = version + 1, in_flight = nullif(?2, 0), pending_seq "
-        "= NULL, due_at = ?3, tell_due_at = coalesce(tell_due_at, ?5), tell_seq = "
-        "coalesce(min(tell_seq, nullif(?4, 0)), tell_seq, nullif(?4, 0)) WHERE user_id = ?1");
+    query_open(&q, c->verb.db,
+               "UPDATE accounts SET version = version + 1, in_flight = ?2, pending_seq = NULL, "
+               "due_at = ?3, tell_seq = least(tell_seq, ?4), "
+               "tell_due_at = coalesce(tell_due_at, ?5) WHERE user_id = ?1");
     query_bind_text(&q, d->due->id);
-    query_bind_i64(&q, d->sent_seq);
+    row_bind_seq(&q, d->sent_seq);
     query_bind_time(&q, due_at_us);
-    query_bind_i64(&q, d->closed_seq);
+    row_bind_seq(&q, d->closed_seq);
     query_bind_time(&q, d->closed_seq ? c->verb.now_us : TIME_NEVER);
     return query_run(&q);
 }
 
-/* ---- ask first ---- */
-
-/* Restored books (rule 11): was it sent by those that were lost? */
-static enum err ask_find(struct claim *c, const struct desk *d, struct decide_request *r,
-                         int64_t *asked, bool *found)
-{
-    struct query q;
-    query_open(&q, c->verb.db,
-               "SELECT " REQUEST_COLUMNS " FROM payments WHERE user_id = ?1 AND seq >= ?2 "
-               "AND processing_status = 'new' AND ask_first > 0 ORDER BY seq LIMIT 1");
-    query_bind_text(&q, d->due->id);
-    query_bind_i64(&q, d->due->pending_seq);
-    *found = query_next(&q);
-    if (*found) {
-        request_read(&q, r);
-        *asked = query_i64(&q, 10);
-    }
-    return query_close(&q);
-}
-
-/* What it would have given back; !exists: these books know of nothing that it could be. */
-static enum err ask_target(struct claim *c, const struct desk *d, const struct decide_request *r,
-                           struct refund_target *out)
-{
-    *out = d->account.last_target;
-    return r->names_target ? claim_target(c, d, &r->named.payment_id, out) : ERR_OK;
-}
-
-static enum err ask_nothing(struct claim *c, const struct desk *d, const struct decide_request *r)
-{
-    struct query q;
-    query_open(&q, c->verb.db, "UPDATE payments SET ask_first = 0 WHERE seq = ?1");
-    query_bind_i64(&q, r->seq);
-    enum err err = query_run(&q);
-    c->verb.changes |= LEDGER_CHANGE_STORED; /* the next claim decides */
-    return err == ERR_OK ? waiting_account(&c->verb, d->due->id, d->due->pending_seq) : err;
-}
-
-static enum err claim_ask(struct claim *c, struct desk *d, const struct decide_request *r,
-                          int64_t asked)
-{
-    struct refund_target target = {.money = r->money};
-    struct query q;
-    struct attempt *a;
-    enum err err = ERR_OK;
-    if (r->payment_type == PAYMENT_TYPE_REFUND) {
-        err = ask_target(c, d, r, &target);
-        if (err == ERR_OK && !target.exists)
-            return ask_nothing(c, d, r);
-    }
-    if (err == ERR_OK)
-        err = claim_encode(c, d, r, &target.payment_id, &target.money);
-    if (err == ERR_OK)
-        err = claim_attempt(c, d, r, &target.payment_id, &target.money, &a);
-    if (err != ERR_OK)
-        return err;
-    a->ask_only = a->ask_first = true;
-    a->tries = (int32_t)(asked - 1);
-    query_open(&q, c->verb.db,
-               "UPDATE accounts SET version = version + 1, due_at = ?2 WHERE user_id = ?1");
-    query_bind_text(&q, d->due->id);
-    query_bind_time(&q, c->verb.now_us + c->asked->lease_us);
-    return query_run(&q);
-}
-
-static enum err claim_user(struct claim *c, struct due_user *due)
+static enum err user_decide(struct claim *c, struct due_user *due)
 {
     struct desk d = {
         .due = due, .requests = c->requests + CLAIM_REQUESTS_MAX + 1, .verdicts = c->verdicts};
@@ -535,7 +497,7 @@ static enum err claim_user(struct claim *c, struct due_user *due)
     if (err == ERR_OK)
         err = claim_account(c, &d);
     if (err == ERR_OK && (d.ask_first || d.crowd))
-        err = ask_find(c, &d, &first, &asked, &asks);
+        err = claim_ask_find(c, &d, &first, &asked, &asks);
     if (err != ERR_OK)
         return err;
     if (asks)
@@ -552,12 +514,34 @@ static enum err claim_user(struct claim *c, struct due_user *due)
     return err == ERR_OK ? claim_release(c, &d) : err;
 }
 
+enum err claim_user(struct claim *c, struct due_user *due)
+{
+    memcpy(c->verb.user, due->id, sizeof c->verb.user);
+    enum err err = user_decide(c, due);
+    if (err == ERR_OK)
+        c->verb.user[0] = '\0';
+    return err;
+}
+
+static enum err claim_each(struct claim *c)
+{
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < c->found.users && err == ERR_OK; i++)
+        err = claim_user(c, &c->users[i]);
+    return err;
+}
+
 static enum err claim_run(struct verb *v)
 {
     struct claim *c = (struct claim *)v;
-    enum err err = paged_claim(v, c->asked->users_max, &c->found.duplicated);
+    enum err err = rewound_read(v, &c->found.rewound);
+    if (err != ERR_OK || !uuid_is_nil(&c->found.rewound))
+        return err;
+    err = paged_claim(v, c->asked->users_max, &c->found.duplicated);
     if (err == ERR_OK)
         err = claim_users(c);
+    if (err == ERR_OK)
+        err = claim_unlearned(c);
     if (err == ERR_OK && c->found.users) {
         c->found.attempts = arena_array(c->arena, struct attempt, c->found.users);
         c->requests = arena_array(&c->scratch, struct decide_request, CLAIM_REQUESTS_MAX + 1);
@@ -565,12 +549,7 @@ static enum err claim_run(struct verb *v)
         if (!c->found.attempts || !c->requests || !c->verdicts)
             err = ERR_NO_MEMORY;
     }
-    for (size_t i = 0; i < c->found.users && err == ERR_OK; i++) {
-        memcpy(v->user, c->users[i].id, sizeof v->user);
-        if ((err = claim_user(c, &c->users[i])) == ERR_OK)
-            v->user[0] = '\0';
-    }
-    return err;
+    return err == ERR_OK && c->found.users ? c->decide(c) : err;
 }
 
 static void claim_reset(struct verb *v)
@@ -580,11 +559,13 @@ static void claim_reset(struct verb *v)
     arena_reset(&c->scratch);
 }
 
-enum err sql_claim(struct ledger *l, const struct ledger_claim *asked, struct arena *arena,
-                   struct ledger_claimed *out)
+enum err claim_with(struct ledger *l, const struct ledger_claim *asked, struct arena *arena,
+                    struct ledger_claimed *out, enum err (*decide)(struct claim *c))
 {
-    struct claim c = {
-        .verb = {.run = claim_run, .l = (struct sql_ledger *)l}, .asked = asked, .arena = arena};
+    struct claim c = {.verb = {.run = claim_run, .l = (struct sql_ledger *)l},
+                      .decide = decide,
+                      .asked = asked,
+                      .arena = arena};
     arena_init(&c.scratch, CLAIM_SCRATCH_MAX);
     str_init(&c.body, CLAIM_BODY_MAX);
     enum err err = verb_do_list(&c.verb, claim_reset);
@@ -593,4 +574,10 @@ enum err sql_claim(struct ledger *l, const struct ledger_claim *asked, struct ar
     str_release(&c.body);
     arena_release(&c.scratch);
     return err;
+}
+
+enum err sql_claim(struct ledger *l, const struct ledger_claim *asked, struct arena *arena,
+                   struct ledger_claimed *out)
+{
+    return claim_with(l, asked, arena, out, claim_each);
 }

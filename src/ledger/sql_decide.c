@@ -30,7 +30,10 @@ static enum err decide_run(struct verb *v)
         0}; /* whoever calls has voided the key where that can be done */
     struct standing p;
     bool found;
-    enum err err = standing_read(v, &d->decision->payment_id, &p, &found);
+    enum err err = verb_lock_payments(v, &d->decision->payment_id, 0, 1);
+    if (err != ERR_OK)
+        return err;
+    err = standing_read(v, &d->decision->payment_id, &p, &found);
     d->decision->verdict = found ? DECISION_NOT_NEEDED : DECISION_UNKNOWN;
     if (err != ERR_OK || !found)
         return err;

@@ -50,17 +50,19 @@ static enum err defer_attempt(struct defer *d, const struct deferral *f, const s
 {
     struct query q;
     query_open(&q, d->verb.db,
-               "UPDATE attempts SET tries = tries + ?2, ask_only = max(ask_only, ?3), "
+               "UPDATE attempts SET tries = tries + ?2, ask_only = greatest(ask_only, ?3), "
                "note = coalesce(?4, note), "
-               "last_try_at = CASE WHEN ?2 THEN ?5 ELSE last_try_at END, "
+               "last_try_at = CASE WHEN ?2 <> 0 THEN ?5 ELSE last_try_at END, "
                "pending_since = CASE WHEN ?6 THEN coalesce(pending_since, ?5) "
-               "ELSE pending_since END WHERE seq = ?1");
+               "ELSE pending_since END, too_old = CASE WHEN ?7 = 1 THEN 1 ELSE too_old END WHERE "
+               "seq = ?1");
     query_bind_i64(&q, p->seq);
     query_bind_i64(&q, f->no_answer);
     query_bind_i64(&q, f->ask_only);
     query_bind_text(&q, f->note[0] ? f->note : NULL);
     query_bind_time(&q, d->verb.now_us);
     query_bind_i64(&q, pending);
+    query_bind_i64(&q, f->too_old);
     return query_run(&q);
 }
 
@@ -118,7 +120,7 @@ static enum err defer_one(struct defer *d, const struct deferral *f)
 static enum err defer_run(struct verb *v)
 {
     struct defer *d = (struct defer *)v;
-    enum err err = ERR_OK;
+    enum err err = verb_lock_payments(v, &d->deferrals->payment_id, sizeof *d->deferrals, d->count);
     for (size_t i = 0; i < d->count && err == ERR_OK; i++)
         err = defer_one(d, &d->deferrals[i]);
     return err;

@@ -22,6 +22,8 @@ struct lesson {
 
 static const char *answer_text(enum learn_answer answer)
 {
+    if (answer == LEARN_UNCLEAR)
+        return "unclear";
     return answer == LEARN_PENDING ? "pending" : payment_status_text(learn_status(answer));
 }
 
@@ -211,7 +213,8 @@ static enum err learn_record(struct learn *l, struct lesson *s)
 
 static enum err learn_adopt(struct learn *l, struct lesson *s)
 {
-    bool pending = s->p.payment_type == PAYMENT_TYPE_PAYMENT; /* a refund has no answer (rule 8) */
+    bool pending = s->entry->answer == LEARN_PENDING && /* a refund has no answer (rule 8) */
+                   s->p.payment_type == PAYMENT_TYPE_PAYMENT;
     struct query q;
     enum err err = learn_send(l, s, pending);
     if (err == ERR_OK && pending)
@@ -248,7 +251,8 @@ static enum err learn_page(struct learn *l, struct lesson *s)
 static enum err learn_ask_first(struct learn *l, const struct lesson *s)
 {
     struct query q;
-    query_open(&q, l->verb.db, "UPDATE payments SET ask_first = max(ask_first, 1) WHERE seq = ?1");
+    query_open(&q, l->verb.db,
+               "UPDATE payments SET ask_first = greatest(ask_first, 1) WHERE seq = ?1");
     query_bind_i64(&q, s->p.seq);
     return query_run(&q);
 }
@@ -306,13 +310,32 @@ static enum err learn_entry(struct learn *l, const struct journal_entry *e)
     return learning_rewound(&l->verb, s.p.user, step.move == LEARN_ASK_FIRST ? 0 : s.p.seq);
 }
 
-static enum err position_read(struct db *db, const char *instance_id, int64_t *seq)
+/* Locked until the end of the reading's step; where there is none yet, it is made. */
+static enum err position_locked(struct learn *l, int64_t *seq, bool *found)
 {
     struct query q;
-    query_open(&q, db, "SELECT seq FROM journal_positions WHERE instance_id = ?1");
-    query_bind_text(&q, instance_id);
-    *seq = query_next(&q) ? query_i64(&q, 0) : 0;
+    query_open(&q, l->verb.db,
+               VERB_LOCKING(&l->verb, "SELECT seq FROM journal_positions WHERE instance_id = ?1",
+                            "FOR UPDATE"));
+    query_bind_text(&q, l->instance_id);
+    *found = query_next(&q);
+    *seq = *found ? query_i64(&q, 0) : 0;
     return query_close(&q);
+}
+
+static enum err position_read(struct learn *l, int64_t *seq)
+{
+    struct query q;
+    bool found;
+    enum err err = position_locked(l, seq, &found);
+    if (err != ERR_OK || found || !db_is_postgres(l->verb.db))
+        return err;
+    query_open(&q, l->verb.db,
+               "INSERT INTO journal_positions (instance_id, seq) VALUES (?1, 0) "
+               "ON CONFLICT (instance_id) DO NOTHING");
+    query_bind_text(&q, l->instance_id);
+    err = query_run(&q);
+    return err == ERR_OK ? position_locked(l, seq, &found) : err;
 }
 
 static enum err position_moves(struct learn *l, int64_t seq)
@@ -330,16 +353,18 @@ static enum err learn_run(struct verb *v)
 {
     struct learn *l = (struct learn *)v;
     int64_t seq;
-    enum err err = position_read(v->db, l->instance_id, &seq);
+    enum err err = position_read(l, &seq);
     if (err == ERR_OK && seq != l->from)
         err = ERR_MOVED;
+    if (err == ERR_OK)
+        err = verb_lock_users(v, &l->entries->request.user_id, sizeof *l->entries, l->count);
     if (err == ERR_OK)
         err = learn_look(l);
     for (size_t i = 0; i < l->count && err == ERR_OK; i++)
         err = learn_entry(l, &l->entries[i]);
-    if (err != ERR_OK)
-        return err;
-    return position_moves(l, l->entries[l->count - 1].seq);
+    if (err == ERR_OK && l->found.rewound)
+        err = rewound_marks(v);
+    return err == ERR_OK ? position_moves(l, l->entries[l->count - 1].seq) : err;
 }
 
 enum err sql_learn(struct ledger *ledger, const char *instance_id, int64_t from, bool hold,
@@ -360,11 +385,15 @@ enum err sql_learn(struct ledger *ledger, const char *instance_id, int64_t from,
 enum err sql_journal_position(struct ledger *ledger, const char *instance_id, int64_t *seq)
 {
     struct sql_ledger *l = (struct sql_ledger *)ledger;
+    struct query q;
     struct db *db;
-    int64_t found;
     enum err err = sql_reader(l, &db);
-    if (err == ERR_OK)
-        err = sql_read_ends(l, db, position_read(db, instance_id, &found));
+    if (err != ERR_OK)
+        return err;
+    query_open(&q, db, "SELECT seq FROM journal_positions WHERE instance_id = ?1");
+    query_bind_text(&q, instance_id);
+    int64_t found = query_next(&q) ? query_i64(&q, 0) : 0;
+    err = sql_read_ends(l, db, query_close(&q));
     if (err == ERR_OK)
         *seq = found;
     return err;
@@ -378,7 +407,9 @@ static enum err asked_run(struct verb *v)
     struct journal_entry entry = *l->entries;
     struct lesson s;
     bool found;
-    enum err err = standing_read(v, &entry.request.payment_id, &s.p, &found);
+    enum err err = verb_lock_payments(v, &entry.request.payment_id, 0, 1);
+    if (err == ERR_OK)
+        err = standing_read(v, &entry.request.payment_id, &s.p, &found);
     if (err != ERR_OK || !found)
         return err;
     if (!uuid_parse(s.p.user, strlen(s.p.user), &entry.request.user_id))
@@ -393,7 +424,7 @@ static enum err asked_run(struct verb *v)
     l->found.rewound = true;
     if (step.move == LEARN_ASK_FIRST)
         return ERR_OK;
-    if (s.p.learning) /* its reading ends later, and does this */
+    if (s.p.learning) /* a reading ends later, and does this */
         return learning_rewound(v, s.p.user, s.p.seq);
     err = waiting_older(v, s.p.user, s.p.seq);
     return err == ERR_OK ? waiting_account(v, s.p.user, 0) : err;

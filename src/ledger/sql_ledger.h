@@ -15,6 +15,7 @@
 #include "base/db.h"
 #include "base/random.h"
 #include "base/str.h"
+#include "billing/price.h"
 #include "billing/undecided.h"
 #include "ledger/ledger_driver.h"
 
@@ -63,6 +64,19 @@ enum err verb_do_list(struct verb *v, void (*reset)(struct verb *v)) MUST_CHECK;
 /* Sets ledger_why; returns err. */
 enum err verb_fails(struct verb *v, enum err err, const char *why);
 
+/* ---- sql_lock.c: what has to be locked before it is read; nothing on SQLite ---- */
+
+/* Accounts, in one order for all verbs: of these payments, as far as they are known; of these users,
+ * made where there are none. The ids are `stride` bytes apart, at most LEDGER_BATCH_MAX. What is
+ * read afterwards, by another statement, is what everybody before has left. */
+enum err verb_lock_payments(struct verb *v, const struct uuid *first, size_t stride,
+                            size_t count) MUST_CHECK;
+enum err verb_lock_users(struct verb *v, const struct uuid *first, size_t stride,
+                         size_t count) MUST_CHECK;
+enum err verb_lock_table(struct verb *v, const char *static_sql) MUST_CHECK; /* LOCK TABLE … */
+/* The text of a query whose rows are locked as it reads them. */
+#define VERB_LOCKING(v, sql, how) (db_is_postgres((v)->db) ? sql " " how : sql)
+
 /* ---- sql_rows.c: reading and writing what several verbs need ---- */
 
 /* Columns as the words of the trade; a text that is none makes the query fail with ERR_CORRUPT. */
@@ -76,6 +90,7 @@ struct money row_money(struct query *q, int amount_column, int currency_column);
 void row_bind_money(struct query *q, const struct money *m);
 void row_bind_reason(struct query *q, enum reason reason);
 void row_bind_uuid(struct query *q, const struct uuid *id); /* nil binds null */
+void row_bind_seq(struct query *q, int64_t seq);            /* 0 binds null */
 
 /* A move of a payment for `events`; what is nil, none or unknown is not part of it. */
 struct move {
@@ -89,6 +104,8 @@ struct move {
     const char *notification, *evidence;
 };
 enum err row_move(struct verb *v, const struct move *move) MUST_CHECK;
+void row_move_detail(struct str *out, const struct move *move);
+const char *row_detail(const struct str *detail); /* as it is stored: NULL when it says nothing */
 /* Writes l->detail as the detail of an event. */
 enum err row_event(struct verb *v, const char *subject, const char *subject_id, const char *actor,
                    const char *to) MUST_CHECK;
@@ -98,6 +115,8 @@ enum err row_alarm(struct verb *v, const char *subject_id, const char *actor) MU
 enum err row_contradiction(struct verb *v, const struct uuid *payment_id, const char *outcome,
                            const struct money *money) MUST_CHECK;
 /* new → duplicated. */
+struct move duplicate_move(const struct uuid *payment_id, const struct uuid *duplicate_of,
+                           enum reason reason);
 enum err row_duplicate(struct verb *v, int64_t seq, const struct uuid *payment_id,
                        const struct uuid *duplicate_of, enum reason reason) MUST_CHECK;
 
@@ -107,6 +126,7 @@ struct stored_period {
     struct period period;
     const char *end_reason; /* NULL or a static text */
 };
+void row_period_detail(struct str *out, const struct stored_period *p, const char *user);
 enum err row_period_event(struct verb *v, const struct stored_period *p, const char *user,
                           const char *actor, const char *to) MUST_CHECK;
 
@@ -133,8 +153,40 @@ struct stored_request {
     bool ask_first;
 };
 enum err row_next_seq(struct verb *v, int64_t *out) MUST_CHECK;
+/* For `events`, of row_store. */
+struct move store_move(const struct stored_request *r);
 /* Account, payment and event. */
 enum err row_store(struct verb *v, const struct stored_request *r) MUST_CHECK;
+
+/* A broker's timestamp may be anything, and TIME_NEVER is stored as null, as REQUEST_NO_TIME is. */
+int64_t row_calendar(int64_t at_us);
+
+/* ---- sql_append.c: records one after the other, or all at once (postgres_append.c) ---- */
+
+#define APPEND_DAYS 32 /* places for prices; days of the month never clash */
+struct known_price {
+    bool looked_up;
+    struct date day;
+    struct money cost; /* unknown: no price on that day */
+};
+struct append {
+    struct verb verb;
+    enum err (*store)(struct append *a); /* gives every record its verdict */
+    struct ledger_record *records;
+    size_t count;
+    const struct ledger_position *from, *to;
+    int64_t next_seq;
+    bool ask_first;
+    struct known_price prices[SUBSCRIPTION_TYPE_COUNT][APPEND_DAYS];
+};
+enum err append_with(struct ledger *l, struct ledger_record *records, size_t count,
+                     const struct ledger_position *from, const struct ledger_position *to,
+                     enum err (*store)(struct append *a)) MUST_CHECK;
+/* Of a record whose id is known already: for the same request? */
+void append_repeats(struct ledger_record *record, bool same);
+/* Of one whose id is not: what is to be stored, but for seq, unless it is refused (rule 7). */
+enum err append_priced(struct append *a, struct ledger_record *record,
+                       struct stored_request *out) MUST_CHECK;
 
 /* ---- sql_outcome.c: a payment with its account, and how it ends ---- */
 
@@ -153,8 +205,13 @@ struct standing {
     int64_t expiration_us;          /* of the period that it opened, else TIME_NEVER */
     int64_t ask_first;              /* as stored */
     bool needs_decision;
-    bool learning; /* a reading of the journal is under way: what waits is not looked at */
+    /* A reading of the journal is under way, or has to be repeated: what waits is not looked at. */
+    bool learning;
     struct undecided undecided; /* of what is in processing; superseded: see waiting_paged */
+    struct sent {
+        int64_t wall_us, boot_us; /* of what is in processing: see struct attempt */
+        char boot_id[CLOCK_BOOT_ID];
+    } sent;
 };
 struct outcome {
     enum payment_status status;
@@ -166,6 +223,21 @@ struct outcome {
 };
 enum err standing_read(struct verb *v, const struct uuid *id, struct standing *out,
                        bool *found) MUST_CHECK;
+/* The rows of STANDING_FROM, beginning with STANDING_COLUMNS. */
+#define STANDING_COLUMNS                                                                           \
+    "p.seq, p.user_id, p.payment_type, p.subscription_type, p.processing_status, "                 \
+    "p.payment_status, p.amount, p.currency, p.refund_of, coalesce(a.in_flight, 0), "              \
+    "coalesce(a.pending_seq, 0), a.active_from, a.active_until, a.period_payment, p.ask_first, "   \
+    "p.needs_decision, EXISTS (SELECT 1 FROM learning l WHERE l.user_id = p.user_id), "            \
+    "t.first_sent_at, t.ask_only, t.pending_since, p.action_expires_at, t.too_old, t.boot_id, "    \
+    "coalesce(t.sent_boot_us, 0), EXISTS (SELECT 1 FROM rewound), p.id"
+#define STANDING_FROM                                                                              \
+    "payments p JOIN accounts a ON a.user_id = p.user_id LEFT JOIN attempts t ON t.seq = p.seq "
+void standing_row(struct verb *v, struct query *q, struct standing *out);
+/* The period that an accepted payment opens: cover and expiration_us are changed by it. */
+struct stored_period standing_period(struct verb *v, struct standing *p);
+/* For `events`, of standing_ends. */
+struct move standing_move(const struct standing *p, const struct outcome *o);
 /* → processed, from in_processing or new: the payment, what it does to periods, the event. */
 enum err standing_ends(struct verb *v, struct standing *p, const struct outcome *o) MUST_CHECK;
 /* The account, after the above and after those who waited: nothing new is below p->pending_seq. */
@@ -173,6 +245,21 @@ enum err standing_account(struct verb *v, struct standing *p) MUST_CHECK;
 /* Both, of a payment in flight, with what waits. hold: that is left for ledger_learned_all. */
 enum err standing_settle(struct verb *v, struct standing *p, struct outcome *o, bool hold,
                          size_t *waiting_duplicated) MUST_CHECK;
+
+/* ---- sql_settle.c: facts one after the other, or all at once (postgres_settle.c) ---- */
+
+struct settle {
+    struct verb verb;
+    enum err (*record)(struct settle *s); /* all of them; the accounts are locked */
+    struct fact *facts;
+    size_t count;
+};
+enum err settle_with(struct ledger *l, struct fact *facts, size_t count,
+                     enum err (*record)(struct settle *s)) MUST_CHECK;
+enum err settle_one(struct settle *s, struct fact *f) MUST_CHECK;
+/* SETTLE_DONE: it is in processing, so it is to be recorded now. */
+enum settle_verdict settle_verdict_of(const struct fact *f, const struct standing *p);
+struct outcome settle_outcome(const struct fact *f);
 
 /* ---- sql_waiting.c: new requests behind a payment; one to be asked first ends the list ---- */
 
@@ -206,6 +293,9 @@ enum err paged_claim(struct verb *v, size_t users_max, size_t *duplicated) MUST_
 
 enum err learning_rewound(struct verb *v, const char *user, int64_t latest_seq) MUST_CHECK;
 enum err learning_holds(struct verb *v, const struct standing *p) MUST_CHECK;
+/* The mark of rewound books: a new one; the one that stands, else nil. */
+enum err rewound_marks(struct verb *v) MUST_CHECK;
+enum err rewound_read(struct verb *v, struct uuid *out) MUST_CHECK;
 
 /* ---- the verbs, one file each ---- */
 
@@ -223,7 +313,7 @@ enum err sql_decide(struct ledger *l, struct ledger_decision *decision);
 enum err sql_journal_position(struct ledger *l, const char *instance_id, int64_t *seq);
 enum err sql_learn(struct ledger *l, const char *instance_id, int64_t from, bool hold,
                    const struct journal_entry *entries, size_t count, struct ledger_learned *out);
-enum err sql_learned_all(struct ledger *l);
+enum err sql_learned_all(struct ledger *l, const struct uuid *waited, struct uuid *stands);
 enum err sql_asked(struct ledger *l, const char *instance_id, const struct journal_entry *entry,
                    struct ledger_learned *out);
 enum err sql_asked_unknown(struct ledger *l, const struct uuid *payment_id);

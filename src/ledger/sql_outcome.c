@@ -6,21 +6,12 @@
 
 /* ---- read ---- */
 
-#define STANDING_SELECT                                                                            \
-    "SELECT p.seq, p.user_id, p.payment_type, p.subscription_type, p.processing_status, "          \
-    "p.payment_status, p.amount, p.currency, p.refund_of, coalesce(a.in_flight, 0), "              \
-    "coalesce(a.pending_seq, 0), a.active_from, a.active_until, a.period_payment, p.ask_first, "   \
-    "p.needs_decision, EXISTS (SELECT 1 FROM learning l WHERE l.user_id = p.user_id), "            \
-    "t.first_sent_at, t.ask_only, t.pending_since, p.action_expires_at FROM payments p "           \
-    "JOIN accounts a ON a.user_id = p.user_id LEFT JOIN attempts t ON t.seq = p.seq "              \
-    "WHERE p.id = ?1"
-
 static int64_t since(int64_t from_us, int64_t now_us)
 {
     return from_us < now_us ? now_us - from_us : 0;
 }
 
-static void undecided_read(struct query *q, int64_t now_us, struct undecided *u)
+static void undecided_read(struct query *q, int64_t now_us, struct undecided *u, struct sent *sent)
 {
     int64_t first_us = query_time(q, 17), pending_us = query_time(q, 19);
     int64_t expires_us = query_time(q, 20);
@@ -28,6 +19,12 @@ static void undecided_read(struct query *q, int64_t now_us, struct undecided *u)
         return;
     u->age_us = since(first_us, now_us);
     u->ask_only = query_i64(q, 18) != 0;
+    u->too_old = query_i64(q, 21) != 0;
+    u->rewound = query_i64(q, 24) != 0;
+    sent->wall_us = now_us - first_us;
+    sent->boot_us = query_i64(q, 23);
+    if (!text_copy(sent->boot_id, sizeof sent->boot_id, query_text(q, 22)))
+        row_broken(q, 22);
     u->pending = pending_us != TIME_NEVER;
     if (!u->pending)
         return;
@@ -43,32 +40,40 @@ static void cover_read(struct query *q, struct cover *c)
     c->payment_id = query_uuid(q, 13);
 }
 
+void standing_row(struct verb *v, struct query *q, struct standing *p)
+{
+    *p = (struct standing){
+        .seq = query_i64(q, 0),
+        .payment_id = query_uuid(q, 25),
+        .payment_type = row_payment_type(q, 2),
+        .subscription_type = row_subscription_type(q, 3),
+        .processing_status = row_processing_status(q, 4),
+        .payment_status = row_payment_status(q, 5),
+        .money = row_money(q, 6, 7),
+        .refund_of = query_uuid(q, 8),
+        .in_flight = query_i64(q, 9),
+        .pending_seq = query_i64(q, 10),
+        .expiration_us = TIME_NEVER,
+        .ask_first = query_i64(q, 14),
+        .needs_decision = query_i64(q, 15) != 0,
+        .learning = query_i64(q, 16) != 0 || query_i64(q, 24) != 0,
+    };
+    if (!text_copy(p->user, sizeof p->user, query_text(q, 1)))
+        row_broken(q, 1);
+    cover_read(q, &p->cover);
+    if (p->processing_status == PROCESSING_IN_PROCESSING)
+        undecided_read(q, v->now_us, &p->undecided, &p->sent);
+}
+
 enum err standing_read(struct verb *v, const struct uuid *id, struct standing *p, bool *found)
 {
     struct query q;
     *p = (struct standing){.payment_id = *id, .expiration_us = TIME_NEVER};
-    query_open(&q, v->db, STANDING_SELECT);
+    query_open(&q, v->db, "SELECT " STANDING_COLUMNS " FROM " STANDING_FROM "WHERE p.id = ?1");
     query_bind_uuid(&q, id);
     *found = query_next(&q);
-    if (*found) {
-        p->seq = query_i64(&q, 0);
-        if (!text_copy(p->user, sizeof p->user, query_text(&q, 1)))
-            row_broken(&q, 1);
-        p->payment_type = row_payment_type(&q, 2);
-        p->subscription_type = row_subscription_type(&q, 3);
-        p->processing_status = row_processing_status(&q, 4);
-        p->payment_status = row_payment_status(&q, 5);
-        p->money = row_money(&q, 6, 7);
-        p->refund_of = query_uuid(&q, 8);
-        p->in_flight = query_i64(&q, 9);
-        p->pending_seq = query_i64(&q, 10);
-        cover_read(&q, &p->cover);
-        p->ask_first = query_i64(&q, 14);
-        p->needs_decision = query_i64(&q, 15) != 0;
-        p->learning = query_i64(&q, 16) != 0;
-        if (p->processing_status == PROCESSING_IN_PROCESSING)
-            undecided_read(&q, v->now_us, &p->undecided);
-    }
+    if (*found)
+        standing_row(v, &q, p);
     return query_close(&q);
 }
 
@@ -94,7 +99,7 @@ static enum err period_insert(struct verb *v, const struct stored_period *n, con
 
 /* Rule 4. active_until is the end of the last period, so the new one follows it and cannot overlap.
  * */
-static enum err period_opens(struct verb *v, struct standing *p, const char *actor)
+struct stored_period standing_period(struct verb *v, struct standing *p)
 {
     struct cover *cover = &p->cover;
     struct stored_period n = {
@@ -103,14 +108,19 @@ static enum err period_opens(struct verb *v, struct standing *p, const char *act
         .subscription_type = p->subscription_type,
         .period = period_after(v->now_us, cover->any ? cover->until_us : 0, p->subscription_type),
     };
-    enum err err = period_insert(v, &n, p->user, actor);
     if (!cover->any || cover->until_us != n.period.starts_at_us)
         cover->from_us = n.period.starts_at_us;
     cover->any = true;
     cover->until_us = n.period.ends_at_us;
     cover->payment_id = p->payment_id;
     p->expiration_us = n.period.expires_at_us;
-    return err;
+    return n;
+}
+
+static enum err period_opens(struct verb *v, struct standing *p, const char *actor)
+{
+    struct stored_period n = standing_period(v, p);
+    return period_insert(v, &n, p->user, actor);
 }
 
 static enum err period_of(struct verb *v, const struct uuid *payment_id, struct stored_period *out,
@@ -161,7 +171,7 @@ static enum err period_ends(struct verb *v, struct standing *p, const char *acto
 
 /* ---- the payment, its event, its account ---- */
 
-static enum err outcome_event(struct verb *v, const struct standing *p, const struct outcome *o)
+struct move standing_move(const struct standing *p, const struct outcome *o)
 {
     struct move move = {
         .payment_id = &p->payment_id,
@@ -177,7 +187,7 @@ static enum err outcome_event(struct verb *v, const struct standing *p, const st
         move.refund_of = p->refund_of;
         move.money = p->money;
     }
-    return row_move(v, &move);
+    return move;
 }
 
 static enum err outcome_payment(struct verb *v, const struct standing *p, const struct outcome *o)
@@ -206,8 +216,9 @@ enum err standing_ends(struct verb *v, struct standing *p, const struct outcome 
                                                       : period_ends(v, p, o->actor);
     if (err == ERR_OK)
         err = outcome_payment(v, p, o);
+    struct move move = standing_move(p, o);
     if (err == ERR_OK)
-        err = outcome_event(v, p, o);
+        err = row_move(v, &move);
     p->processing_status = PROCESSING_PROCESSED;
     p->payment_status = o->status;
     v->changes |= LEDGER_CHANGE_SETTLED | LEDGER_CHANGE_PAYMENT;
@@ -224,13 +235,13 @@ enum err standing_account(struct verb *v, struct standing *p)
         return err;
     query_open(&q, v->db,
                "UPDATE accounts SET version = version + 1, in_flight = nullif(in_flight, ?4), "
-               "pending_seq = nullif(?2, 0), "
+               "pending_seq = ?2, "
                "due_at = CASE WHEN coalesce(in_flight, ?4) = ?4 THEN ?3 ELSE due_at END, "
-               "tell_seq = coalesce(min(tell_seq, ?4), ?4), "
+               "tell_seq = least(tell_seq, ?4), "
                "tell_due_at = coalesce(tell_due_at, ?5), active_from = ?6, active_until = ?7, "
                "period_payment = ?8 WHERE user_id = ?1");
     query_bind_text(&q, p->user);
-    query_bind_i64(&q, p->pending_seq);
+    row_bind_seq(&q, p->pending_seq);
     query_bind_time(&q, p->pending_seq ? v->now_us : TIME_NEVER);
     query_bind_i64(&q, p->seq);
     query_bind_time(&q, v->now_us);

@@ -14,7 +14,7 @@ static enum err paged_look(struct verb *v, struct standing *p, size_t *duplicate
     if (err != ERR_OK || !p->undecided.superseded)
         return err;
     query_open(&q, v->db,
-               "UPDATE accounts SET version = version + 1, due_at = min(due_at, ?2) "
+               "UPDATE accounts SET version = version + 1, due_at = least(due_at, ?2) "
                "WHERE user_id = ?1");
     query_bind_text(&q, p->user);
     query_bind_time(&q, v->now_us);
@@ -37,18 +37,37 @@ static enum err paged_user(struct verb *v, const struct uuid *in_flight, size_t 
     return query_run(&q);
 }
 
-static enum err paged_next(struct verb *v, struct uuid *in_flight, bool *found)
+#define PAGED_USERS                                                                                \
+    "SELECT w.user_id FROM paged w WHERE NOT EXISTS "                                              \
+    "(SELECT 1 FROM learning l WHERE l.user_id = w.user_id) "
+
+/* The array keeps PostgreSQL from starting at the other end, with all accounts. */
+static enum err paged_next(struct verb *v, bool *found)
 {
     struct query q;
     query_open(&q, v->db,
-               "SELECT w.user_id, p.id FROM paged w JOIN accounts a ON a.user_id = w.user_id "
-               "LEFT JOIN payments p ON p.seq = a.in_flight WHERE NOT EXISTS "
-               "(SELECT 1 FROM learning l WHERE l.user_id = w.user_id) LIMIT 1");
+               db_is_postgres(v->db)
+                   ? "SELECT user_id FROM accounts WHERE user_id = ANY (ARRAY (" PAGED_USERS
+                     "LIMIT 100)) LIMIT 1 FOR UPDATE SKIP LOCKED"
+                   : PAGED_USERS "LIMIT 1");
     *found = query_next(&q);
-    if (*found) {
-        if (!text_copy(v->user, sizeof v->user, query_text(&q, 0)))
-            row_broken(&q, 0);
-        *in_flight = query_uuid(&q, 1);
+    if (*found && !text_copy(v->user, sizeof v->user, query_text(&q, 0)))
+        row_broken(&q, 0);
+    return query_close(&q);
+}
+
+/* A reading of the journal may have said something before the account was locked: not now, then. */
+static enum err paged_in_flight(struct verb *v, struct uuid *out, bool *learning)
+{
+    struct query q;
+    query_open(&q, v->db,
+               "SELECT p.id, EXISTS (SELECT 1 FROM learning l WHERE l.user_id = a.user_id) "
+               "FROM accounts a LEFT JOIN payments p ON p.seq = a.in_flight "
+               "WHERE a.user_id = ?1");
+    query_bind_text(&q, v->user);
+    if (query_next(&q)) {
+        *out = query_uuid(&q, 0);
+        *learning = query_i64(&q, 1) != 0;
     }
     return query_close(&q);
 }
@@ -58,8 +77,11 @@ enum err paged_claim(struct verb *v, size_t users_max, size_t *duplicated)
     bool found = true;
     for (size_t i = 0; i < users_max && found; i++) {
         struct uuid in_flight = UUID_NIL;
-        enum err err = paged_next(v, &in_flight, &found);
+        bool learning = false;
+        enum err err = paged_next(v, &found);
         if (err == ERR_OK && found)
+            err = paged_in_flight(v, &in_flight, &learning);
+        if (err == ERR_OK && found && !learning)
             err = paged_user(v, &in_flight, duplicated);
         if (err != ERR_OK)
             return err;

@@ -18,6 +18,12 @@ static bool is_in_force(const struct price_change *c)
     return date_compare(c->price.starting_date, date_of(c->verb.now_us)) <= 0;
 }
 
+/* Two who change prices at the same time do it one after the other. */
+static enum err prices_lock(struct verb *v)
+{
+    return verb_lock_table(v, "LOCK TABLE subscription_cost IN SHARE ROW EXCLUSIVE MODE");
+}
+
 static enum err price_find(struct price_change *c, bool *found)
 {
     char day[DATE_TEXT];
@@ -55,8 +61,10 @@ static enum err add_run(struct verb *v)
     struct money cost = c->price.cost;
     char day[DATE_TEXT];
     struct query q;
-    bool found;
-    enum err err = price_find(c, &found);
+    bool found = false;
+    enum err err = prices_lock(v);
+    if (err == ERR_OK)
+        err = price_find(c, &found);
     c->verdict = is_in_force(c) ? CATALOG_IN_FORCE : found ? CATALOG_EXISTS : CATALOG_DONE;
     if (err != ERR_OK || c->verdict != CATALOG_DONE)
         return err;
@@ -88,8 +96,10 @@ static enum err delete_run(struct verb *v)
     struct price_change *c = (struct price_change *)v;
     char day[DATE_TEXT];
     struct query q;
-    bool found;
-    enum err err = price_find(c, &found);
+    bool found = false;
+    enum err err = prices_lock(v);
+    if (err == ERR_OK)
+        err = price_find(c, &found);
     c->verdict = !found ? CATALOG_UNKNOWN : is_in_force(c) ? CATALOG_IN_FORCE : CATALOG_DONE;
     if (err != ERR_OK || c->verdict != CATALOG_DONE)
         return err;

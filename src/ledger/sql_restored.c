@@ -9,11 +9,13 @@ struct mark {
     int64_t marked;
 };
 
-/* The queue is in the same file: records that are there now, and are not stored, may have been by
+/* The embedded queue is in the same file: records that are there now, and are not stored, may have been by
  * the lost books. */
 static enum err mark_queue(struct mark *m)
 {
     struct query q;
+    if (db_is_postgres(m->verb.db))
+        return ERR_OK;
     query_open(&q, m->verb.db,
                "INSERT INTO restored (topic, partition, below) "
                "SELECT t.topic, 0, t.next FROM queue_topics t LEFT JOIN positions p "
@@ -26,8 +28,14 @@ static enum err mark_run(struct verb *v)
 {
     struct mark *m = (struct mark *)v;
     struct query q;
-    query_open(&q, v->db, "UPDATE payments SET ask_first = 1 WHERE processing_status = 'new'");
-    enum err err = query_run(&q);
+    /* Nobody stores and nobody decides meanwhile. */
+    enum err err = verb_lock_table(v, "LOCK TABLE positions, accounts IN EXCLUSIVE MODE");
+    if (err != ERR_OK)
+        return err;
+    query_open(&q, v->db,
+               "UPDATE payments SET ask_first = 1 WHERE processing_status = 'new' "
+               "AND seq >= (SELECT min(pending_seq) FROM accounts)");
+    err = query_run(&q);
     m->marked = db_changes(v->db);
     return err == ERR_OK ? mark_queue(m) : err;
 }
@@ -51,7 +59,10 @@ static enum err unmark_run(struct verb *v)
     struct standing p;
     struct query q;
     bool found;
-    enum err err = standing_read(v, ((struct unmark *)v)->payment_id, &p, &found);
+    const struct uuid *id = ((struct unmark *)v)->payment_id;
+    enum err err = verb_lock_payments(v, id, 0, 1);
+    if (err == ERR_OK)
+        err = standing_read(v, id, &p, &found);
     if (err != ERR_OK || !found || p.processing_status != PROCESSING_NEW || p.ask_first == 0)
         return err;
     memcpy(v->user, p.user, sizeof v->user);

@@ -65,6 +65,14 @@ void row_bind_uuid(struct query *q, const struct uuid *id)
     query_bind_uuid(q, uuid_is_nil(id) ? NULL : id);
 }
 
+void row_bind_seq(struct query *q, int64_t seq)
+{
+    if (seq)
+        query_bind_i64(q, seq);
+    else
+        query_bind_null(q);
+}
+
 static void detail_uuid(struct str *out, const char *name, const struct uuid *id)
 {
     char text[UUID_TEXT];
@@ -81,7 +89,7 @@ static void detail_time(struct str *out, const char *name, int64_t at_us)
     json_put_text(out, name, text);
 }
 
-static void move_detail(struct str *out, const struct move *m)
+void row_move_detail(struct str *out, const struct move *m)
 {
     str_clear(out);
     json_open(out, '{');
@@ -100,6 +108,11 @@ static void move_detail(struct str *out, const struct move *m)
     if (m->evidence)
         json_put_text(out, "evidence", m->evidence);
     json_close(out, '}');
+}
+
+const char *row_detail(const struct str *detail)
+{
+    return strcmp(detail->data, "{}") == 0 ? NULL : detail->data;
 }
 
 #define EVENT_INSERT                                                                               \
@@ -122,7 +135,7 @@ static enum err event_insert(struct verb *v, const char *subject, const char *su
     query_bind_text(&q, from);
     query_bind_text(&q, to);
     query_bind_text(&q, status);
-    query_bind_text(&q, strcmp(detail->data, "{}") == 0 ? NULL : detail->data);
+    query_bind_text(&q, row_detail(detail));
     return query_run(&q);
 }
 
@@ -130,7 +143,7 @@ enum err row_move(struct verb *v, const struct move *move)
 {
     char id[UUID_TEXT];
     uuid_format(move->payment_id, id);
-    move_detail(&v->l->detail, move);
+    row_move_detail(&v->l->detail, move);
     return event_insert(v, "payment", id, move->actor, move->from, move->to,
                         payment_status_text(move->status));
 }
@@ -174,9 +187,21 @@ enum err row_contradiction(struct verb *v, const struct uuid *payment_id, const 
     return row_alarm(v, id, "processor");
 }
 
+struct move duplicate_move(const struct uuid *payment_id, const struct uuid *duplicate_of,
+                           enum reason reason)
+{
+    return (struct move){.payment_id = payment_id,
+                         .actor = "processor",
+                         .from = "new",
+                         .to = "duplicated",
+                         .duplicate_of = *duplicate_of,
+                         .reason = reason};
+}
+
 enum err row_duplicate(struct verb *v, int64_t seq, const struct uuid *payment_id,
                        const struct uuid *duplicate_of, enum reason reason)
 {
+    struct move move = duplicate_move(payment_id, duplicate_of, reason);
     struct query q;
     enum err err;
     query_open(&q, v->db,
@@ -188,20 +213,11 @@ enum err row_duplicate(struct verb *v, int64_t seq, const struct uuid *payment_i
     err = query_run(&q);
     if (err != ERR_OK)
         return err;
-    return row_move(v, &(struct move){.payment_id = payment_id,
-                                      .actor = "processor",
-                                      .from = "new",
-                                      .to = "duplicated",
-                                      .duplicate_of = *duplicate_of,
-                                      .reason = reason});
+    return row_move(v, &move);
 }
 
-enum err row_period_event(struct verb *v, const struct stored_period *p, const char *user,
-                          const char *actor, const char *to)
+void row_period_detail(struct str *out, const struct stored_period *p, const char *user)
 {
-    char id[UUID_TEXT];
-    struct str *out = &v->l->detail;
-    uuid_format(&p->id, id);
     str_clear(out);
     json_open(out, '{');
     json_put_text(out, "user_id", user);
@@ -213,6 +229,14 @@ enum err row_period_event(struct verb *v, const struct stored_period *p, const c
     if (p->end_reason)
         json_put_text(out, "end_reason", p->end_reason);
     json_close(out, '}');
+}
+
+enum err row_period_event(struct verb *v, const struct stored_period *p, const char *user,
+                          const char *actor, const char *to)
+{
+    char id[UUID_TEXT];
+    uuid_format(&p->id, id);
+    row_period_detail(&v->l->detail, p, user);
     return row_event(v, "subscription", id, actor, to);
 }
 

@@ -1,6 +1,8 @@
 /* New requests of a user behind a payment: which of them become duplicates, by billing/. A request
  * that is to be asked about first may have been sent: it ends every list, and is no duplicate of
  * anything. */
+#include <string.h>
+
 #include "billing/learn.h"
 #include "ledger/sql_ledger.h"
 
@@ -75,15 +77,35 @@ struct prefix {
     int64_t from,
         last; /* seqs; whatever is new in [from, last], but for ask_first, is part of it */
     size_t count, in_chunk; /* in_chunk: so many of them are the first ones of the chunk at hand */
+    bool more;              /* others are left */
 };
 
-static void prefix_grow(struct prefix *x, struct waiting_chunk *c, size_t n, size_t count)
+/* How many of `count` requests that waited, from the first, become duplicates of p. */
+typedef size_t prefix_rule(const struct standing *p, enum reason reason,
+                           const struct waiting *waiting, size_t count);
+
+/* It is a prefix, so chunk after chunk gives the same answer. c: the last chunk that was read. */
+static enum err prefix_find(struct verb *v, const struct standing *p, int64_t below_seq,
+                            prefix_rule *rule, enum reason reason, struct prefix *x,
+                            struct waiting_chunk *c)
 {
-    x->in_chunk = n;
-    x->count += n;
-    if (n)
-        x->last = c->rows[n - 1].seq;
-    c->full &= n == count;
+    int64_t from = x->from;
+    c->full = true;
+    while (c->full) {
+        enum err err = chunk_read(v, p->user, from, below_seq, c);
+        if (err != ERR_OK)
+            return err;
+        if (c->count)
+            from = c->rows[c->count - 1].seq + 1;
+        size_t count = chunk_cut(c, p->seq);
+        x->in_chunk = rule(p, reason, c->rows, count);
+        x->count += x->in_chunk;
+        if (x->in_chunk)
+            x->last = c->rows[x->in_chunk - 1].seq;
+        x->more = x->in_chunk < count;
+        c->full &= !x->more;
+    }
+    return ERR_OK;
 }
 
 #define PREFIX_ROWS                                                                                \
@@ -95,19 +117,21 @@ static void prefix_bind(struct query *q, const struct standing *p, const struct 
     query_bind_text(q, p->user);
     query_bind_i64(q, x->from);
     query_bind_i64(q, x->last);
-    query_bind_uuid(q, &p->payment_id);
 }
 
 /* A crowd: what row_duplicate writes for each, in two statements. */
 static enum err prefix_move(struct verb *v, const struct standing *p, const struct prefix *x)
 {
     struct query q;
+    row_move_detail(&v->l->detail, &(struct move){.duplicate_of = p->payment_id});
+    if (v->l->detail.failed)
+        return ERR_NO_MEMORY;
     query_open(&q, v->db,
                "INSERT INTO events (at, subject, subject_id, actor, from_status, to_status, "
                "payment_status, detail) SELECT ?5, 'payment', id, 'processor', 'new', "
-               "'duplicated', 'unknown', json_object('duplicate_of', ?4) "
-               "FROM payments " PREFIX_ROWS " ORDER BY seq");
+               "'duplicated', 'unknown', ?4 FROM payments " PREFIX_ROWS " ORDER BY seq");
     prefix_bind(&q, p, x);
+    query_bind_text(&q, row_detail(&v->l->detail));
     query_bind_time(&q, v->now_us);
     enum err err = query_run(&q);
     if (err != ERR_OK)
@@ -116,6 +140,7 @@ static enum err prefix_move(struct verb *v, const struct standing *p, const stru
                "UPDATE payments SET processing_status = 'duplicated', duplicate_of = ?4, "
                "reason = NULL " PREFIX_ROWS);
     prefix_bind(&q, p, x);
+    query_bind_uuid(&q, &p->payment_id);
     err = query_run(&q);
     if (err == ERR_OK && db_changes(v->db) != (int64_t)x->count)
         return verb_fails(v, ERR_BUG, "what waited is not what was decided about");
@@ -129,52 +154,48 @@ static enum err prefix_duplicate(struct verb *v, const struct standing *p, const
                                    : prefix_move(v, p, x);
 }
 
-/* A prefix of what waited becomes duplicates, so chunk after chunk gives the same answer. */
+static size_t rule_settled(const struct standing *p, enum reason reason,
+                           const struct waiting *waiting, size_t count)
+{
+    enum payment_type types[WAITING_CHUNK];
+    for (size_t i = 0; i < count; i++)
+        types[i] = waiting[i].payment_type;
+    return decide_waiting(p->payment_type, reason, types, count);
+}
+
 enum err waiting_settled(struct verb *v, const struct standing *p, enum reason reason,
                          int64_t below_seq, size_t *taken)
 {
-    struct waiting_chunk c = {.full = p->pending_seq != 0};
-    enum payment_type types[WAITING_CHUNK];
+    struct waiting_chunk c;
     struct prefix x = {.from = p->pending_seq};
-    int64_t from = x.from;
-    while (c.full) {
-        enum err err = chunk_read(v, p->user, from, below_seq, &c);
-        if (err != ERR_OK)
-            return err;
-        if (c.count)
-            from = c.rows[c.count - 1].seq + 1;
-        size_t count = chunk_cut(&c, p->seq);
-        for (size_t i = 0; i < count; i++)
-            types[i] = c.rows[i].payment_type;
-        prefix_grow(&x, &c, decide_waiting(p->payment_type, reason, types, count), count);
-    }
+    if (p->pending_seq == 0)
+        return ERR_OK;
+    enum err err = prefix_find(v, p, below_seq, rule_settled, reason, &x, &c);
     *taken += x.count;
-    return prefix_duplicate(v, p, &x, &c);
+    return err == ERR_OK ? prefix_duplicate(v, p, &x, &c) : err;
+}
+
+static size_t rule_paged(const struct standing *p, enum reason reason,
+                         const struct waiting *waiting, size_t count)
+{
+    struct undecided_waiting list[WAITING_CHUNK];
+    (void)reason;
+    for (size_t i = 0; i < count; i++)
+        list[i] = (struct undecided_waiting){waiting[i].payment_type, waiting[i].subscription_type};
+    return undecided_while_pending(p->subscription_type, list, count);
 }
 
 enum err waiting_paged(struct verb *v, struct standing *p, bool duplicate, size_t *taken)
 {
-    struct waiting_chunk c = {.full = p->pending_seq != 0};
-    struct undecided_waiting waiting[WAITING_CHUNK];
+    struct waiting_chunk c;
     struct prefix x = {.from = p->seq + 1}; /* rule 8 speaks of newer ones */
-    int64_t from = x.from;
     p->undecided.superseded = false;
-    while (c.full) {
-        enum err err = chunk_read(v, p->user, from, INT64_MAX, &c);
-        if (err != ERR_OK)
-            return err;
-        if (c.count)
-            from = c.rows[c.count - 1].seq + 1;
-        size_t count = chunk_cut(&c, p->seq);
-        for (size_t i = 0; i < count; i++)
-            waiting[i] =
-                (struct undecided_waiting){c.rows[i].payment_type, c.rows[i].subscription_type};
-        size_t n = undecided_while_pending(p->subscription_type, waiting, count);
-        p->undecided.superseded = n < count;
-        prefix_grow(&x, &c, n, count);
-    }
-    if (!duplicate)
+    if (p->pending_seq == 0)
         return ERR_OK;
+    enum err err = prefix_find(v, p, INT64_MAX, rule_paged, REASON_NONE, &x, &c);
+    p->undecided.superseded = x.more;
+    if (err != ERR_OK || !duplicate)
+        return err;
     *taken += x.count;
     return prefix_duplicate(v, p, &x, &c);
 }
@@ -204,22 +225,26 @@ static enum err payment_id_of(struct verb *v, int64_t seq, struct uuid *out)
     return query_close(&q);
 }
 
+static size_t rule_older(const struct standing *p, enum reason reason,
+                         const struct waiting *waiting, size_t count)
+{
+    size_t n = 0;
+    (void)reason;
+    while (n < count && learn_stands_for(p->seq, waiting[n].seq, waiting[n].ask_first))
+        n++;
+    return n;
+}
+
 enum err waiting_older(struct verb *v, const char *user, int64_t latest_seq)
 {
-    struct waiting_chunk c = {.full = true};
-    struct uuid latest = UUID_NIL;
-    int64_t from = 0;
-    enum err err = payment_id_of(v, latest_seq, &latest);
-    while (c.full && err == ERR_OK) {
-        err = chunk_read(v, user, from, latest_seq, &c);
-        for (size_t i = 0; i < c.count && err == ERR_OK; i++) {
-            const struct waiting *w = &c.rows[i];
-            from = w->seq + 1;
-            if (learn_stands_for(latest_seq, w->seq, w->ask_first))
-                err = row_duplicate(v, w->seq, &w->payment_id, &latest, REASON_NONE);
-        }
-    }
-    return err;
+    struct waiting_chunk c;
+    struct standing latest = {.seq = latest_seq};
+    struct prefix x = {.from = 0};
+    enum err err = payment_id_of(v, latest_seq, &latest.payment_id);
+    memcpy(latest.user, user, sizeof latest.user);
+    if (err == ERR_OK)
+        err = prefix_find(v, &latest, latest_seq, rule_older, REASON_NONE, &x, &c);
+    return err == ERR_OK ? prefix_duplicate(v, &latest, &x, &c) : err;
 }
 
 enum err waiting_account(struct verb *v, const char *user, int64_t from_seq)
@@ -230,10 +255,10 @@ enum err waiting_account(struct verb *v, const char *user, int64_t from_seq)
     if (err != ERR_OK)
         return err;
     query_open(&q, v->db,
-               "UPDATE accounts SET version = version + 1, pending_seq = nullif(?2, 0), "
+               "UPDATE accounts SET version = version + 1, pending_seq = ?2, "
                "due_at = CASE WHEN in_flight IS NULL THEN ?3 ELSE due_at END WHERE user_id = ?1");
     query_bind_text(&q, user);
-    query_bind_i64(&q, first);
+    row_bind_seq(&q, first);
     query_bind_time(&q, first ? v->now_us : TIME_NEVER);
     v->changes |= LEDGER_CHANGE_PAYMENT;
     if (first)

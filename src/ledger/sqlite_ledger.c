@@ -37,18 +37,18 @@ static enum err sqlite_now(struct sql_ledger *l, int64_t *now_us)
 
 static void sqlite_changed(struct sql_ledger *l, unsigned changes)
 {
-    embedded_changed(self(l)->store, changes);
+    watchers_tell(embedded_watchers(self(l)->store), changes);
 }
 
 static void sqlite_watch(struct sql_ledger *l, void (*fn)(void *, unsigned), void *ctx)
 {
-    embedded_set_watch(self(l)->store, self(l), fn, ctx);
+    watchers_set(embedded_watchers(self(l)->store), &self(l)->watcher, fn, ctx);
 }
 
 static void sqlite_close(struct sql_ledger *l)
 {
     struct sqlite_ledger *s = self(l);
-    embedded_leave(s->store, s);
+    watchers_leave(embedded_watchers(s->store), &s->watcher);
     if (s->reader)
         embedded_reader_close(s->store, s->reader);
     free(s);
@@ -70,7 +70,7 @@ enum err sqlite_ledger_open(struct ledger **out, struct embedded *e)
         return ERR_NO_MEMORY;
     sql_ledger_init(&s->base, &SQLITE_ENGINE, embedded_random(e));
     s->store = e;
-    embedded_join(e, s);
+    watchers_join(embedded_watchers(e), &s->watcher);
     *out = &s->base.base;
     return ERR_OK;
 }

@@ -2,7 +2,7 @@
  *
  * A handle is opened per thread. Batches where the API asks for many users at once. Results live in
  * the arena. Errors as in ledger.h; a store that is away answers ERR_UNREACHABLE within
- * patience_ms. */
+ * patience_ms, where a call has none within VIEWS_PATIENCE_MS. */
 #ifndef SUBPAY_LEDGER_VIEWS_H
 #define SUBPAY_LEDGER_VIEWS_H
 
@@ -15,6 +15,7 @@
 
 #define VIEWS_LIMIT_MAX 101  /* rows: a page of 100, and one that tells whether there is more */
 #define VIEWS_BATCH_MAX 4096 /* ids or users of a call */
+#define VIEWS_PATIENCE_MS 1000
 
 struct views {
     const struct views_ops *ops;
@@ -58,6 +59,10 @@ enum err views_subscriptions_of(struct views *v, const struct uuid *user_id, str
                                 struct subscription_view **out, size_t *count) MUST_CHECK;
 const char *views_why(const struct views *v);
 void views_close(struct views *v); /* NULL is fine */
+
+/* For commands: over a connection of the caller's, which stays the caller's. */
+struct db;
+enum err views_over(struct db *db, struct views **out) MUST_CHECK;
 
 struct views_ops {
     enum err (*payments)(struct views *, const struct uuid *, size_t, int64_t, struct arena *,

@@ -113,6 +113,16 @@ static enum err local_create_topic(struct queue *queue, const char *topic, int32
                                 : err;
 }
 
+static enum err local_check(struct queue *queue, const char *topic, struct queue_promise *out)
+{
+    int64_t id = 0;
+    enum err err = local_topic_id(local_of(queue), topic, &id);
+    if (err == ERR_OK)
+        *out = (struct queue_promise){
+            .partitions = 1, .copies = 1, .copies_min = 1, .keeps_us = TIME_NEVER};
+    return err;
+}
+
 /* ---- publishing ---- */
 
 static enum err local_publish_one(struct queue *queue, const struct queue_message *message,
@@ -425,6 +435,7 @@ static const struct queue_ops LOCAL_OPS = {
     .trim = local_trim,
     .topics = local_topics,
     .create = local_create_topic,
+    .check = local_check,
     .watch = local_watch,
     .why = local_why,
     .close = local_close,

@@ -165,6 +165,17 @@ enum err queue_create(struct queue *q, const char *topic, int32_t partitions)
     return q->ops->create(q, topic, partitions);
 }
 
+enum err queue_check(struct queue *q, const char *topic, struct queue_promise *out)
+{
+    if (!queue_topic_valid(topic))
+        return ERR_NOT_FOUND;
+    struct queue_promise promise = {0};
+    enum err err = q->ops->check(q, topic, &promise);
+    if (err == ERR_OK)
+        *out = promise;
+    return err;
+}
+
 void queue_watch(struct queue *q, void (*wake)(void *ctx), void *ctx)
 {
     q->ops->watch(q, wake, ctx);

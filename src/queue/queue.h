@@ -6,7 +6,7 @@
  * a reader is assigned partitions, says where it starts, and may lose them.
  *
  * Owner: opened once per service. A batch lives in the reader's arena. Threads: one handle, one thread;
- * handles side by side. Errors: retriable ones as in err.h. Drivers: local.c (embedded); later kafka.c. */
+ * handles side by side. Errors: retriable ones as in err.h. Drivers: local.h (embedded), kafka.h. */
 #ifndef SUBPAY_QUEUE_QUEUE_H
 #define SUBPAY_QUEUE_QUEUE_H
 
@@ -73,7 +73,7 @@ uint64_t queue_record_checksum(const struct record *record); /* never 0; the sam
 enum queue_event {
     QUEUE_NOTHING,  /* nothing has arrived */
     QUEUE_RECORDS,  /* records of one partition, ascending offsets; offsets may have gaps */
-    QUEUE_ASSIGNED, /* `partition` is this reader's: answer with queue_start */
+    QUEUE_ASSIGNED, /* `partition` is this reader's: answer with queue_start; again: so again */
     QUEUE_REVOKED,  /* it is somebody else's: forget what was read of it */
 };
 struct queue_batch {
@@ -104,6 +104,14 @@ enum err queue_topics(struct queue *q, struct arena *arena, struct queue_topic *
  * it exists with another number. */
 enum err queue_create(struct queue *q, const char *topic, int32_t partitions) MUST_CHECK;
 
+/* What a topic promises to whoever puts requests into it. */
+struct queue_promise {
+    int32_t partitions, copies, copies_min; /* replicas; those that a confirmed record is on */
+    int64_t keeps_us; /* TIME_NEVER: as long as a reader needs it, or for ever */
+    char wrong[200];  /* "", or why requests are not safe in it */
+};
+enum err queue_check(struct queue *q, const char *topic, struct queue_promise *out) MUST_CHECK;
+
 /* wake is called from any thread when something may have arrived, at least once after each queue_read that was
  * followed by an arrival; it must not call the queue. NULL removes it. */
 void queue_watch(struct queue *q, void (*wake)(void *ctx), void *ctx);
@@ -121,6 +129,7 @@ struct queue_ops {
     enum err (*trim)(struct queue *, const char *, int32_t, int64_t, int64_t, bool *);
     enum err (*topics)(struct queue *, struct arena *, struct queue_topic **, size_t *);
     enum err (*create)(struct queue *, const char *, int32_t);
+    enum err (*check)(struct queue *, const char *, struct queue_promise *);
     void (*watch)(struct queue *, void (*)(void *), void *);
     const char *(*why)(const struct queue *);
     void (*close)(struct queue *);

@@ -36,6 +36,8 @@ enum err engines_open(struct engines **out, const struct config *config, const s
                       char *why, size_t why_cap) MUST_CHECK;
 enum err engines_embedded_open(struct engines **out, const struct config *config,
                                const struct env *env, char *why, size_t why_cap) MUST_CHECK;
+enum err engines_distributed_open(struct engines **out, const struct config *config,
+                                  const struct env *env, char *why, size_t why_cap) MUST_CHECK;
 void engines_close(struct engines *e); /* NULL is fine */
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/folder.h"
 #include "base/inbox.h"
 #include "base/json.h"
+#include "ledger/embedded.h"
 #include "services/processing_call.h"
 #include "services/processing_journal.h"
 
@@ -24,6 +25,7 @@
 #define COUNTS_SET 8
 #define COUNTS_MAX (8192 * COUNTS_SET)
 #define HELD_SLACK_US (10 * US_PER_S) /* the server waits longer than we hold */
+#define SIMULATOR_WHY 256
 
 struct call_count {
     uint64_t key_hash;
@@ -33,6 +35,7 @@ struct call_count {
 struct simulator {
     struct service service;
     struct simulator_rules rules;
+    int lock_fd; /* of DATA_DIR/processing.lock, -1: none */
     struct writer *journal;
     struct uuid instance_id;
     atomic_size_t open;  /* calls inside */
@@ -389,6 +392,7 @@ static void processing_close(struct service *service)
         call_free(s->held);
         s->held = next;
     }
+    embedded_unlock(s->lock_fd);
     free(s->later);
     free(s->counts);
     free(s);
@@ -414,12 +418,14 @@ static enum err journal_open(struct simulator *s, const char *data_dir, struct c
     char path[CONFIG_TEXT + 32];
     struct uuid fresh = uuid_v7(clock_wall_us(clock), random);
     struct db *db;
-    if (!folder_make(data_dir)) {
-        (void)snprintf(why, why_cap, "DATA_DIR %s: %s", data_dir, strerror(errno));
-        return ERR_IO;
+    char said[SIMULATOR_WHY] = "";
+    enum err err = embedded_lock_simulator(&s->lock_fd, data_dir, said, sizeof said);
+    if (err != ERR_OK) {
+        (void)snprintf(why, why_cap, "DATA_DIR=%s: %s", data_dir, said[0] ? said : err_text(err));
+        return err;
     }
     (void)snprintf(path, sizeof path, "%s/processing.db", data_dir);
-    enum err err = db_open(&db, path, DB_WRITE, why, why_cap);
+    err = db_open(&db, path, DB_WRITE, why, why_cap);
     if (err != ERR_OK)
         return err;
     err = journal_create(db, &fresh, &s->instance_id);
@@ -465,6 +471,7 @@ enum err processing_service_open(struct service **out, const struct config *conf
     if (!s)
         return ERR_NO_MEMORY;
     s->service.ops = &PROCESSING_OPS;
+    s->lock_fd = -1;
     s->held_end = &s->held;
     enum err err = simulator_rules_parse(config, &s->rules, why, why_cap);
     if (err == ERR_OK)

@@ -27,7 +27,7 @@
 #define SIMULATOR_LATENCY_MAX_MS 600000
 
 /* The journal is DATA_DIR/processing.db; its writer is made here, the thread of it is the runner's. ERR_INVALID: a
- * setting, why names it. */
+ * setting, why names it. ERR_LOCKED: another simulator has that journal, why names its pid. */
 enum err processing_service_open(struct service **out, const struct config *config,
                                  struct clock *clock, struct random *random,
                                  struct metrics *metrics, struct wake wake, char *why,

@@ -5,8 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "base/times.h"
-#include "billing/request.h"
+#include "billing/journal.h"
 #include "http/problem.h"
 
 /* ---- from a request, and to a reply ---- */
@@ -97,46 +96,31 @@ void call_send(const struct sim_call *call)
 
 /* ---- the body of a transaction ---- */
 
-static bool member_uuid(const struct json *doc, const char *name, struct uuid *out)
-{
-    const char *text = json_text(json_member(doc, name));
-    return text && uuid_parse(text, strlen(text), out);
-}
-
-/* The first member that is missing or not what it should be; NULL: all is well. */
+/* The first member that is missing or not what it should be; NULL: all is well. What is taken here becomes a line of
+ * the journal, so it is what a reader of the journal can read. */
 static const char *transaction_read(const struct json *doc, struct call_transaction *out)
 {
-    const char *type_text = json_text(json_member(doc, "payment_type"));
-    const char *subscription_text = json_text(json_member(doc, "subscription_type"));
-    const char *at = json_text(json_member(doc, "requested_at"));
-    const char *currency = json_text(json_member(doc, "currency"));
+    struct journal_entry line = {0};
     const struct json *method = json_member(doc, "payment_method");
-    enum payment_type type;
-    enum subscription_type subscription;
-    int64_t at_us;
-    *out = (struct call_transaction){0};
-    if (!member_uuid(doc, "payment_id", &out->payment_id) || uuid_is_nil(&out->payment_id))
-        return "payment_id";
-    if (!member_uuid(doc, "user_id", &out->user_id))
-        return "user_id";
-    if (!type_text || !payment_type_parse(type_text, &type))
-        return "payment_type";
-    if (!subscription_text || !subscription_type_parse(subscription_text, &subscription))
-        return "subscription_type";
-    if (!at || !time_parse(at, strlen(at), &at_us))
-        return "requested_at";
-    if (!json_i64(json_member(doc, "amount"), &out->money.amount_minor) ||
-        out->money.amount_minor < 1 || out->money.amount_minor > MONEY_MINOR_MAX)
-        return "amount";
-    if (!currency || !currency_valid(currency) ||
-        !text_copy(out->money.currency, sizeof out->money.currency, currency))
-        return "currency";
-    if (type == PAYMENT_TYPE_REFUND &&
-        (!member_uuid(doc, "refund_of", &out->refund_of) || uuid_is_nil(&out->refund_of)))
-        return "refund_of";
+    const char *bad = journal_request_read(doc, &line);
+    if (bad)
+        return bad + strlen("request.");
     if (method && !json_is_null(method) && !json_text(method))
         return "payment_method";
+    *out = (struct call_transaction){.payment_id = line.request.payment_id,
+                                     .user_id = line.request.user_id,
+                                     .refund_of = line.request.refund_of,
+                                     .money = line.money};
     return NULL;
+}
+
+/* A line has it one level deeper. */
+static bool too_deep(const struct sim_call *call)
+{
+    int opened = 0;
+    for (size_t i = 0; i < call->body_len; i++)
+        opened += call->body[i] == '{' || call->body[i] == '[';
+    return opened >= JSON_DEPTH_MAX;
 }
 
 static bool call_read_transaction(struct sim_call *call)
@@ -151,6 +135,8 @@ static bool call_read_transaction(struct sim_call *call)
         (void)snprintf(detail, sizeof detail, "not a JSON object");
     else if (bad)
         (void)snprintf(detail, sizeof detail, "%s is missing or not acceptable", bad);
+    else if (too_deep(call))
+        (void)snprintf(detail, sizeof detail, "nested too deep");
     else
         return true;
     call_problem(call, 400, detail);

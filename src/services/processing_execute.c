@@ -46,8 +46,8 @@ static void put_action(struct str *out, const struct sim_call *call, int64_t exp
 }
 
 /* The answer of an entry whose other fields are set. reason: NULL for none. */
-static void answer_write(struct str *out, const struct sim_call *call,
-                         const struct journal_entry *e, const char *reason)
+static void answer_write(struct str *out, const struct sim_call *call, const struct journal_row *e,
+                         const char *reason)
 {
     json_open(out, '{');
     json_put_text(out, "result", e->result);
@@ -63,7 +63,7 @@ static void answer_write(struct str *out, const struct sim_call *call,
 }
 
 /* Adds the entry with its answer, which becomes the reply. */
-static enum err entry_record(struct db *db, struct sim_call *call, struct journal_entry *e,
+static enum err entry_record(struct db *db, struct sim_call *call, struct journal_row *e,
                              const char *reason)
 {
     struct str answer;
@@ -80,9 +80,9 @@ static enum err entry_record(struct db *db, struct sim_call *call, struct journa
     return err;
 }
 
-static struct journal_entry entry_fresh(const struct sim_call *call, const char *result)
+static struct journal_row entry_fresh(const struct sim_call *call, const char *result)
 {
-    return (struct journal_entry){
+    return (struct journal_row){
         .key = call->key,
         .user_id = call->transaction.user_id,
         .refund_of = call->transaction.refund_of,
@@ -95,13 +95,13 @@ static struct journal_entry entry_fresh(const struct sim_call *call, const char 
     };
 }
 
-static bool same_request(const struct sim_call *call, const struct journal_entry *e)
+static bool same_request(const struct sim_call *call, const struct journal_row *e)
 {
     return call->body_len == e->request_len && memcmp(call->body, e->request, e->request_len) == 0;
 }
 
 /* Tells what is recorded, to whoever sent the same bytes. */
-static void reply_recorded(struct sim_call *call, const struct journal_entry *e)
+static void reply_recorded(struct sim_call *call, const struct journal_row *e)
 {
     if (same_request(call, e))
         call_text(call, 200, TYPE_JSON, e->answer);
@@ -109,13 +109,13 @@ static void reply_recorded(struct sim_call *call, const struct journal_entry *e)
         call_problem(call, 422, "the key was used with another body");
 }
 
-static bool pending(const struct journal_entry *e)
+static bool pending(const struct journal_row *e)
 {
     return strcmp(e->result, "pending") == 0;
 }
 
 /* An answer that changes is still about the same transaction. */
-static void transaction_keep(struct sim_call *call, const struct journal_entry *e)
+static void transaction_keep(struct sim_call *call, const struct journal_row *e)
 {
     struct json *doc = json_parse(e->answer, strlen(e->answer), NULL, 0);
     const char *id = json_text(json_member(doc, "transaction_id"));
@@ -127,7 +127,7 @@ static void transaction_keep(struct sim_call *call, const struct journal_entry *
 /* ---- execute, ask, void ---- */
 
 /* After PROCESSING_KEY_TTL a key is as new, except that what was voided stays so. */
-static bool remembered(const struct sim_call *call, const struct journal_entry *e)
+static bool remembered(const struct sim_call *call, const struct journal_row *e)
 {
     return e->voided || call->rules->key_ttl_us == TIME_NEVER ||
            call->now_us - e->executed_at_us < call->rules->key_ttl_us;
@@ -143,13 +143,13 @@ static enum err execute_refund(struct db *db, struct sim_call *call)
     bool allowed = t->money.amount_minor <= left_minor;
     /* A payer is not asked whether to take money back. */
     enum simulator_outcome outcome = call->outcome == SIM_PENDING ? SIM_SUCCESS : call->outcome;
-    struct journal_entry e = entry_fresh(call, outcome_text(allowed ? outcome : SIM_ERROR));
+    struct journal_row e = entry_fresh(call, outcome_text(allowed ? outcome : SIM_ERROR));
     return entry_record(db, call, &e, allowed ? NULL : "nothing_to_refund");
 }
 
 static enum err run_execute(struct db *db, struct sim_call *call)
 {
-    struct journal_entry e;
+    struct journal_row e;
     enum err err = journal_find(db, &call->key, &e, &call->texts);
     if (err == ERR_OK && remembered(call, &e)) {
         reply_recorded(call, &e);
@@ -167,7 +167,7 @@ static enum err run_execute(struct db *db, struct sim_call *call)
 
 static enum err run_ask(struct db *db, struct sim_call *call)
 {
-    struct journal_entry e;
+    struct journal_row e;
     enum err err = journal_find(db, &call->key, &e, &call->texts);
     if (err == ERR_OK)
         call_text(call, 200, TYPE_JSON, e.answer);
@@ -178,7 +178,7 @@ static enum err run_ask(struct db *db, struct sim_call *call)
 
 static enum err run_void(struct db *db, struct sim_call *call)
 {
-    struct journal_entry e;
+    struct journal_row e;
     enum err err = journal_find(db, &call->key, &e, &call->texts);
     if (err != ERR_OK && err != ERR_NOT_FOUND)
         return err;
@@ -213,13 +213,13 @@ static void page_open(struct sim_call *call, int status, const char *heading)
              heading, heading);
 }
 
-static void page_ended(struct sim_call *call, int status, const struct journal_entry *e)
+static void page_ended(struct sim_call *call, int status, const struct journal_row *e)
 {
     page_open(call, status, "This payment has ended");
     str_addf(&call->reply, "<p>Result: %s</p>\n</html>\n", pending(e) ? "expired" : e->result);
 }
 
-static void page_ask(struct sim_call *call, const struct journal_entry *e)
+static void page_ask(struct sim_call *call, const struct journal_row *e)
 {
     page_open(call, 200, "Confirm your payment");
     str_addf(&call->reply,
@@ -230,7 +230,7 @@ static void page_ask(struct sim_call *call, const struct journal_entry *e)
              e->money.currency);
 }
 
-static enum err payer_ends(struct db *db, struct sim_call *call, struct journal_entry *e)
+static enum err payer_ends(struct db *db, struct sim_call *call, struct journal_row *e)
 {
     transaction_keep(call, e);
     e->result = call->payer_pays ? "success" : "decline";
@@ -244,7 +244,7 @@ static enum err payer_ends(struct db *db, struct sim_call *call, struct journal_
 
 static enum err run_payer(struct db *db, struct sim_call *call)
 {
-    struct journal_entry e;
+    struct journal_row e;
     bool ends = call->verb == CALL_PAYER_END;
     enum err err = journal_find(db, &call->key, &e, &call->texts);
     if (err != ERR_OK && err != ERR_NOT_FOUND)

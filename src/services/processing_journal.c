@@ -74,7 +74,7 @@ static const char *result_static(const char *text)
 }
 
 /* Both texts go into one str, the request first; their addresses are taken when it grows no more. */
-static void entry_read(struct query *q, struct journal_entry *e, struct str *texts)
+static void entry_read(struct query *q, struct journal_row *e, struct str *texts)
 {
     const char *request = query_text(q, 8);
     e->user_id = query_uuid(q, 0);
@@ -96,10 +96,10 @@ static void entry_read(struct query *q, struct journal_entry *e, struct str *tex
     e->answer = texts->data + e->request_len + 1;
 }
 
-enum err journal_find(struct db *db, const struct uuid *key, struct journal_entry *out,
+enum err journal_find(struct db *db, const struct uuid *key, struct journal_row *out,
                       struct str *texts)
 {
-    struct journal_entry e = {.key = *key};
+    struct journal_row e = {.key = *key};
     struct query q;
     query_open(
         &q, db,
@@ -119,7 +119,7 @@ enum err journal_find(struct db *db, const struct uuid *key, struct journal_entr
     return err;
 }
 
-enum err journal_append(struct db *db, const struct journal_entry *e)
+enum err journal_append(struct db *db, const struct journal_row *e)
 {
     struct query q;
     query_open(&q, db,

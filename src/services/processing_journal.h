@@ -16,7 +16,7 @@
 #include "base/uuid.h"
 #include "billing/money.h"
 
-struct journal_entry {
+struct journal_row {
     struct uuid key, user_id, refund_of; /* refund_of: nil for a payment */
     struct money money;
     const char *result; /* success, decline, error, pending */
@@ -32,9 +32,9 @@ enum err journal_create(struct db *db, const struct uuid *fresh, struct uuid *in
 
 /* The last row of a key. Texts are kept in *texts (an initialised str, cleared first) and live as long as it.
  * ERR_NOT_FOUND. */
-enum err journal_find(struct db *db, const struct uuid *key, struct journal_entry *out,
+enum err journal_find(struct db *db, const struct uuid *key, struct journal_row *out,
                       struct str *texts) MUST_CHECK;
-enum err journal_append(struct db *db, const struct journal_entry *e) MUST_CHECK;
+enum err journal_append(struct db *db, const struct journal_row *e) MUST_CHECK;
 
 /* What may still be given back of a charge: 0 when it is not known, was not successful, is a refund itself, or
  * belongs to another user or currency. */

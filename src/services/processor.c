@@ -86,6 +86,8 @@ static enum err processor_claim(struct processor *p, const struct env *env, bool
         .lease_us = p->settings.timeout_us + PROCESSOR_LEASE_SLACK_US,
         .encode = gateway_encode(p->gateway),
         .instance_id = p->link.instance_id,
+        .boot_id = p->boot_id,
+        .boot_us = now_us,
     };
 
     if (now_us < p->claim_boot_us || room == 0 || !processor_wants_claim(p, room))
@@ -95,6 +97,10 @@ static enum err processor_claim(struct processor *p, const struct env *env, bool
     *used = true;
     if (err != ERR_OK)
         return err;
+    if (!uuid_is_nil(&claimed.rewound)) { /* another processor has seen it */
+        link_rewound(p, env, &claimed.rewound);
+        return ERR_OK;
+    }
     now_us = clock_boot_us(env->clock);
     for (size_t i = 0; i < claimed.attempt_count; i++)
         processor_call(p, env, processor_flight(p, &claimed.attempts[i], now_us, true),
@@ -138,6 +144,7 @@ static void processor_count(struct processor *p, const struct env *env)
     enum processor_wait waits = link_waits(p);
 
     metric_set(p->silent, waits == WAIT_SILENT);
+    metric_set(p->unreadable, p->link.bad_line ? p->link.position + 1 : 0);
     for (size_t i = 1; i < WAIT_COUNT; i++)
         metric_set(p->waits[i], waits == (enum processor_wait)i);
     if (now_us < p->counts_boot_us)
@@ -223,6 +230,8 @@ static int64_t processor_step(struct service *service, const struct env *env)
 {
     struct processor *p = processor_of(service);
     bool woken = clock_boot_us(env->clock) < p->asked_boot_us;
+    if (p->boot_id[0] == '\0')
+        clock_boot_id(env->clock, p->boot_id);
     size_t answers = processor_take(p, env);
 
     /* Woken, and not by an answer: by somebody who knows that there is something to claim. */
@@ -315,7 +324,7 @@ static void processor_add_metrics(struct processor *p, struct metrics *m)
     static const char *const WAITS[WAIT_COUNT] = {
         [WAIT_STORE] = "reason=\"store\"",       [WAIT_SILENT] = "reason=\"silent\"",
         [WAIT_INSTANCE] = "reason=\"instance\"", [WAIT_JOURNAL] = "reason=\"journal\"",
-        [WAIT_REWOUND] = "reason=\"rewound\"",
+        [WAIT_REWOUND] = "reason=\"rewound\"",   [WAIT_LINE] = "reason=\"journal_line\"",
     };
 
     for (size_t i = 0; i < sizeof LABELS / sizeof LABELS[0]; i++)
@@ -332,6 +341,13 @@ static void processor_add_metrics(struct processor *p, struct metrics *m)
                               "Age of the oldest undecided payment", "");
     p->needing_decision = metrics_add(m, METRIC_GAUGE, "subpay_payments_needing_decision",
                                       "Payments that only a person can decide", "");
+    p->unclear =
+        metrics_add(m, METRIC_COUNTER, "subpay_journal_lines_unclear_total",
+                    "Lines of the processing's journal whose answer cannot be understood", "");
+    p->unreadable = metrics_add(
+        m, METRIC_GAUGE, "subpay_journal_unreadable_from",
+        "Where the processing's journal cannot be understood and is not read further; 0: nowhere",
+        "");
     p->alarms = metrics_add(m, METRIC_COUNTER, "subpay_alarms_total",
                             "Answers that contradict what is recorded, and damage found", "");
 }

@@ -53,24 +53,31 @@ struct flight *processor_flight(struct processor *p, const struct attempt *a, in
     struct flight *f = flight_free(p);
 
     assert(f != NULL);
+    const struct undecided_sent sent = {
+        .wall_us = a->age_us,
+        .same_boot = p->boot_id[0] != '\0' && strcmp(a->boot_id, p->boot_id) == 0,
+        .boot_us = now_us - a->sent_boot_us,
+    };
     *f = (struct flight){
         .first = first,
         .payment_id = a->payment_id,
         .payment_type = a->payment_type,
         .money = a->money,
-        .undecided = {.age_us = a->age_us,
-                      .first = first,
+        .undecided = {.first = first,
+                      .too_old = a->too_old,
                       .ask_only = a->ask_only,
                       .pending = a->pending,
                       .pending_us = a->pending_us,
                       .expired = a->expired,
-                      .superseded = a->superseded},
+                      .superseded = a->superseded,
+                      .rewound = a->rewound},
         .read_boot_us = now_us,
         .send_before_boot_us = TIME_NEVER,
         .tries = a->tries,
         .ask_first = a->ask_first,
         .refund_of = a->refund_of,
     };
+    undecided_aged(&f->undecided, &sent);
     flight_move(p, f, FLIGHT_CALLING);
     return f;
 }
@@ -99,14 +106,16 @@ void flight_later(struct processor *p, struct flight *f, const struct deferral *
     flight_move(p, f, FLIGHT_LATER);
 }
 
-/* Does a payment whose call went unanswered need a person? Not what is being asked about before it is decided. */
-static bool flight_needs_decision(const struct processor *p, const struct flight *f,
-                                  struct undecided u)
+/* What is kept of a payment whose call went unanswered. Nothing of what is asked about before it is decided. */
+static void flight_keeps(const struct processor *p, const struct flight *f, struct undecided u,
+                         struct deferral *deferral)
 {
     if (f->ask_first)
-        return false;
+        return;
     u.first = false;
-    return undecided_next(&u, &p->promises).needs_decision;
+    struct undecided_step next = undecided_next(&u, &p->promises);
+    deferral->needs_decision = next.needs_decision;
+    deferral->too_old = next.too_old;
 }
 
 /* What is asked about first is told to the books with its body when it is answered. */
@@ -144,7 +153,7 @@ static enum err flight_submit(struct processor *p, struct flight *f, const struc
 
     if (move == UNDECIDED_SEND)
         f->send_before_boot_us = call.send_before_boot_us =
-            f->read_boot_us - a->age_us + undecided_send_until_us(&p->promises, u->first);
+            f->read_boot_us - f->undecided.age_us + undecided_send_until_us(&p->promises, u->first);
     if (f->ask_first && !flight_keep_body(f, a))
         return ERR_NO_MEMORY;
     return gateway_submit(p->gateway, &call);
@@ -155,9 +164,9 @@ void processor_call(struct processor *p, const struct env *env, struct flight *f
 {
     struct undecided u = flight_undecided(f, clock_boot_us(env->clock));
     enum undecided_move move = flight_next(p, f, &u);
-    struct deferral deferral = {.expires_at_us = TIME_NEVER,
-                                .needs_decision = flight_needs_decision(p, f, u)};
+    struct deferral deferral = {.expires_at_us = TIME_NEVER};
 
+    flight_keeps(p, f, u, &deferral);
     if (move == UNDECIDED_REST) {
         deferral.pause_us = UNDECIDED_PAUSE_MAX_US;
         (void)text_copy(deferral.note, sizeof deferral.note,
@@ -177,8 +186,7 @@ void processor_mark(struct processor *p, const struct env *env, struct flight *f
 {
     struct deferral deferral = {.pause_us = PROCESSOR_MARK_PAUSE_US, .expires_at_us = TIME_NEVER};
 
-    deferral.needs_decision =
-        flight_needs_decision(p, f, flight_undecided(f, clock_boot_us(env->clock)));
+    flight_keeps(p, f, flight_undecided(f, clock_boot_us(env->clock)), &deferral);
     (void)text_copy(deferral.note, sizeof deferral.note, "nothing may be sent now");
     flight_later(p, f, &deferral);
 }
@@ -240,7 +248,7 @@ static void flight_no_answer(struct processor *p, const struct env *env, struct 
         deferral.no_answer = u.pending_us >= UNDECIDED_PENDING_US;
     }
     deferral.pause_us = pause_us(f, env, &u, a->retry_after_us);
-    deferral.needs_decision = flight_needs_decision(p, f, u);
+    flight_keeps(p, f, u, &deferral);
     (void)text_copy(deferral.note, sizeof deferral.note, a->note);
     flight_later(p, f, &deferral);
     if (a->result == GATEWAY_NO_ANSWER && !a->unknown_key)
@@ -271,6 +279,20 @@ static void flight_learned(struct processor *p, const struct env *env, struct fl
     flight_move(p, f, FLIGHT_LEARNED);
 }
 
+/* A key is never unknown to a void (contract section 7), so it cannot void at all: undecided_next is not told that it
+ * can, until the journal was read the next time; then it is tried again. */
+static void processor_no_void(struct processor *p, const struct env *env,
+                              const struct gateway_answer *a)
+{
+    p->promises.voids = false;
+    if (!p->no_void_said)
+        log_event(env->log, LOG_WARN, PROCESSOR_NAME,
+                  "the processing does not void; it is asked, and people decide what it does not "
+                  "answer",
+                  F_STR("answer", a->note));
+    p->no_void_said = true;
+}
+
 static void processor_answer(struct processor *p, const struct env *env, struct gateway_answer *a)
 {
     if (a->verb == GATEWAY_INSTANCE) {
@@ -283,6 +305,8 @@ static void processor_answer(struct processor *p, const struct env *env, struct 
     }
     if (a->result <= GATEWAY_NOT_SENT)
         metric_add(p->calls[a->result], 1);
+    if (a->no_void)
+        processor_no_void(p, env, a);
     if (a->verb == GATEWAY_VOID && decisions_answered(p, a))
         return;
     struct flight *f = processor_flight_of(p, &a->payment_id);

@@ -74,6 +74,7 @@ enum processor_wait {
     WAIT_NOTHING,
     WAIT_STORE,    /* what is known cannot be recorded */
     WAIT_SILENT,   /* the processing does not say who it is */
+    WAIT_LINE,     /* a line of its journal cannot be understood */
     WAIT_INSTANCE, /* another one answers while payments are undecided */
     WAIT_JOURNAL,  /* its journal has to be read first */
     WAIT_REWOUND,  /* the books were rewound: read again after PROCESSING_TIMEOUT_MS */
@@ -100,9 +101,11 @@ struct link {
     bool page_asked; /* the next page is under way … */
     bool page_stale; /* … and too old to be learned */
     bool ended;      /* there is no more to read */
+    bool bad_line;   /* the line behind `position` cannot be understood */
     bool learned;    /* this reading has to be told complete */
-    bool rewound;    /* this reading showed that the books were rewound */
-    bool again;      /* the last one did: now it waits */
+    bool again;      /* the books were rewound: now it waits, and reads again */
+    struct uuid mark, waited;       /* of that (ledger_learned_all); waited: for this reading */
+    int64_t mark_boot_us;           /* when it was seen first */
     int64_t position, read_boot_us; /* read_boot_us: when the next reading begins */
     struct journal_page *page;      /* to be learned, from line `taken` on */
     size_t taken;
@@ -113,7 +116,9 @@ struct processor {
     struct processor_settings settings;
     struct ledger *ledger;
     struct gateway *gateway;
-    struct promises promises;
+    struct promises promises; /* as long as the processing keeps them: see processor_no_void */
+    bool no_void_said;
+    char boot_id[CLOCK_BOOT_ID];
     struct wake wake;
     atomic_bool draining, busy,
         stored; /* stored: the ledger said that there may be something to claim */
@@ -140,6 +145,7 @@ struct processor {
     struct trouble storing, looking, calling, reading; /* looking: into the books */
     struct metric *calls[GATEWAY_NOT_SENT + 1];
     struct metric *undecided, *oldest_s, *needing_decision, *alarms, *silent, *waits[WAIT_COUNT];
+    struct metric *unclear, *unreadable; /* lines of the journal */
     struct ledger_counts counts;
 };
 
@@ -188,6 +194,8 @@ void link_away(struct processor *p, const struct env *env, const char *note);
 /* Asks who the processing is and reads its journal, as far as either is due. */
 void link_tend(struct processor *p, const struct env *env);
 void link_read_again(struct processor *p); /* before anything else is sent */
+/* The store says that the books were rewound: the same, after PROCESSING_TIMEOUT_MS. */
+void link_rewound(struct processor *p, const struct env *env, const struct uuid *mark);
 enum processor_wait link_waits(const struct processor *p);
 /* May undecided payments be asked about and repeated? Stricter than claiming: it has to be the one they were sent
  * to, and it may have been replaced since the call that was not answered. */

@@ -19,7 +19,7 @@ void link_release(struct link *l)
 /* A page that is under way may be older than what made it necessary to read again. */
 static void reading_give_up(struct link *l)
 {
-    l->reading = l->positioned = l->learned = l->rewound = l->ended = false;
+    l->reading = l->positioned = l->learned = l->ended = false;
     l->page_stale = l->page_asked;
     page_drop(l);
 }
@@ -31,6 +31,23 @@ void link_read_again(struct processor *p)
     p->link.read_boot_us = 0;
 }
 
+void link_rewound(struct processor *p, const struct env *env, const struct uuid *mark)
+{
+    struct link *l = &p->link;
+
+    if (!uuid_equal(&l->mark, mark)) {
+        l->mark = *mark;
+        l->mark_boot_us = clock_boot_us(env->clock);
+        log_event(env->log, LOG_WARN, PROCESSOR_NAME,
+                  "the books were rewound; the journal is read again before anything is sent",
+                  F_NUM("seconds", p->settings.timeout_us / US_PER_S));
+    }
+    reading_give_up(l);
+    l->again = true;
+    l->read = false;
+    l->read_boot_us = l->mark_boot_us + p->settings.timeout_us;
+}
+
 enum processor_wait link_waits(const struct processor *p)
 {
     const struct link *l = &p->link;
@@ -38,7 +55,7 @@ enum processor_wait link_waits(const struct processor *p)
     if (l->foreign)
         return WAIT_INSTANCE;
     if (!l->known || (!l->read && p->reading.count > 0))
-        return WAIT_SILENT;
+        return l->known && l->bad_line ? WAIT_LINE : WAIT_SILENT;
     if (!l->read)
         return l->again ? WAIT_REWOUND : WAIT_JOURNAL;
     return p->storing.count > 0 ? WAIT_STORE : WAIT_NOTHING;
@@ -115,13 +132,14 @@ static enum err looked(struct processor *p, const struct env *env, enum err err)
                         ledger_why(p->ledger));
 }
 
-/* The one that was used before needs no look into the books. */
+/* The one that is being used needs no look into the books; one that was used before another came in
+ * between does: another processor may have sent to that. */
 static void candidate_compare(struct processor *p, const struct env *env)
 {
     struct link *l = &p->link;
     char expected[LEDGER_INSTANCE_MAX + 1] = "";
 
-    if (!l->ever || l->foreign || strcmp(l->instance_id, l->candidate_id) != 0) {
+    if (!l->ever || !l->known || strcmp(l->instance_id, l->candidate_id) != 0) {
         if (trouble_waits(&p->looking, env))
             return;
         enum err err = ledger_instance(p->ledger, expected);
@@ -179,6 +197,12 @@ void link_page_answered(struct processor *p, const struct env *env, struct gatew
         a->page = NULL;
         return;
     }
+    if (a->bad_line && !l->bad_line)
+        log_event(
+            env->log, LOG_ERROR, PROCESSOR_NAME,
+            "a line of the processing's journal cannot be understood: nothing behind it is read",
+            F_NUM("behind", l->position), F_STR("why", a->note));
+    l->bad_line = a->bad_line;
     switch (a->result) {
     case GATEWAY_JOURNAL_IS:
         l->page = a->page;
@@ -212,6 +236,20 @@ static void learned_tell(const struct processor *p, const struct env *env,
                   F_NUM("alarms", (int64_t)learned->alarms), F_NUM("position", p->link.position));
 }
 
+/* Whose payment it is is known: it is asked about, and the others go on. */
+static void unclear_tell(struct processor *p, const struct env *env, const struct journal_entry *e)
+{
+    char id[UUID_TEXT];
+
+    if (e->answer != LEARN_UNCLEAR)
+        return;
+    metric_add(p->unclear, 1);
+    uuid_format(&e->request.payment_id, id);
+    log_event(env->log, LOG_ERROR, PROCESSOR_NAME,
+              "a line of the processing's journal has no answer that can be understood",
+              F_NUM("seq", e->seq), F_STR("why", e->unclear), F_STR("payment_id", id));
+}
+
 /* Some lines of the page; false: the store has not taken them. What settles meanwhile is held: only the whole reading
  * shows whether the books were rewound. */
 static bool page_learn(struct processor *p, const struct env *env)
@@ -237,14 +275,14 @@ static bool page_learn(struct processor *p, const struct env *env)
         (void)processor_stored(p, env, "learning the processing's journal", err);
     if (err != ERR_OK || l->page == NULL) /* NULL: the store was away, and is read again */
         return false;
+    for (size_t i = l->taken; i < l->taken + count; i++)
+        unclear_tell(p, env, &page->entries[i]);
     l->taken += count;
     l->position = page->entries[l->taken - 1].seq;
     l->learned = true;
     learned_tell(p, env, &learned);
-    if (learned.rewound) {
-        l->rewound = true;
+    if (learned.rewound)
         l->read = false; /* from now on nothing is sent */
-    }
     if (l->taken == page->count)
         page_drop(l);
     p->claim_boot_us = 0;
@@ -254,22 +292,23 @@ static bool page_learn(struct processor *p, const struct env *env)
 static void reading_end(struct processor *p, const struct env *env)
 {
     struct link *l = &p->link;
-    bool rewound = l->rewound;
+    struct uuid stands = UUID_NIL;
 
     /* Also where no line was new: a process may have died before it said so. */
-    if ((l->learned || !l->read) && processor_stored(p, env, "learning the processing's journal",
-                                                     ledger_learned_all(p->ledger)) != ERR_OK)
+    if ((l->learned || !l->read) &&
+        processor_stored(p, env, "learning the processing's journal",
+                         ledger_learned_all(p->ledger, &l->waited, &stands)) != ERR_OK)
         return;
-    if (rewound)
-        log_event(env->log, LOG_WARN, PROCESSOR_NAME,
-                  "the books were rewound; the journal is read again before anything is sent",
-                  F_NUM("seconds", p->settings.timeout_us / US_PER_S));
-    reading_give_up(l);
-    l->again = rewound;
-    l->read = !rewound;
-    l->read_boot_us =
-        clock_boot_us(env->clock) + (rewound ? p->settings.timeout_us : p->settings.reconcile_us);
     p->claim_boot_us = 0;
+    if (!uuid_is_nil(&stands)) {
+        link_rewound(p, env, &stands);
+        return;
+    }
+    reading_give_up(l);
+    p->promises = gateway_promises(p->gateway);
+    l->again = false;
+    l->read = true;
+    l->read_boot_us = clock_boot_us(env->clock) + p->settings.reconcile_us;
 }
 
 static void page_ask(struct processor *p, const struct env *env)
@@ -294,6 +333,7 @@ static void page_ask(struct processor *p, const struct env *env)
 static void journal_tend(struct processor *p, const struct env *env)
 {
     struct link *l = &p->link;
+    int64_t now_us = clock_boot_us(env->clock);
 
     if (!link_sure(p, env) || l->page_asked || trouble_waits(&p->storing, env) ||
         trouble_waits(&p->reading, env))
@@ -305,8 +345,11 @@ static void journal_tend(struct processor *p, const struct env *env)
         reading_end(p, env);
         return;
     }
-    if (!l->reading && clock_boot_us(env->clock) < l->read_boot_us)
+    if (!l->reading && now_us < l->read_boot_us)
         return;
+    if (!l->reading) /* the mark counts only if it was seen long enough before */
+        l->waited =
+            l->again && now_us - l->mark_boot_us >= p->settings.timeout_us ? l->mark : UUID_NIL;
     l->reading = true;
     page_ask(p, env);
 }

@@ -210,6 +210,7 @@ static enum err open_saver(struct runner *r)
         .topic = r->config->topic,
         .batch_size = r->config->batch_size,
         .retention_us = r->config->queue_retention_days * US_PER_DAY,
+        .accept_partitions = r->config->accept_partitions,
     };
     enum err err = open_queue(r, &queue);
 

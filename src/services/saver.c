@@ -251,6 +251,7 @@ enum err saver_open(struct service **out, const struct saver_settings *settings,
     (void)text_copy(s->rejected_topic + len, sizeof s->rejected_topic - len, SUFFIX);
     s->batch_size = (size_t)settings->batch_size;
     s->retention_us = settings->retention_us;
+    s->accept_partitions = settings->accept_partitions;
     s->ledger = ledger;
     s->queue = queue;
     s->wake = wake;

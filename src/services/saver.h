@@ -15,6 +15,9 @@ struct saver_settings {
     const char *topic;
     int64_t batch_size;
     int64_t retention_us; /* embedded queue */
+    /* --accept-partitions: a topic that has so many by now is read on; 0: as many as it had. Keys may be in other
+     * partitions since, so the order of a user's records across the change is not kept. */
+    int32_t accept_partitions;
 };
 enum err saver_open(struct service **out, const struct saver_settings *settings,
                     struct ledger *ledger, struct queue *queue, struct metrics *metrics,

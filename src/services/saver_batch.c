@@ -38,6 +38,8 @@ enum err saver_batch_take(struct saver *s, const struct queue_batch *batch,
     struct queue_log log;
     enum err err = queue_log(s->queue, s->topic, p->partition, &log);
 
+    if (err == ERR_OK && !saver_log_is_same(&p->position, &log))
+        err = ERR_BUSY; /* it is started again, and compared */
     if (err != ERR_OK)
         return err;
     s->good = arena_array(&s->arena, struct ledger_record, batch->count);
@@ -89,10 +91,13 @@ static void saver_confirmed(void *ctx, uint64_t token, enum queue_outcome outcom
 static enum err saver_publish_rejected(struct saver *s, const struct env *env, size_t item)
 {
     const struct saver_reject *r = &s->rejects[item];
-    char partition[16], offset[24], at[TIME_TEXT];
+    char partition[16], offset[24], bytes[24], at[TIME_TEXT];
+    /* Others may write what is larger than a record of ours: its beginning is kept, and how long it was. */
+    bool cut = r->record->value_len > QUEUE_RECORD_MAX;
 
     (void)snprintf(partition, sizeof partition, "%" PRId32, r->record->partition);
     (void)snprintf(offset, sizeof offset, "%" PRId64, r->record->offset);
+    (void)snprintf(bytes, sizeof bytes, "%zu", r->record->value_len);
     time_format(clock_wall_us(env->clock), at);
     const struct queue_header headers[] = {
         {"error", reject_text(r->reject)},
@@ -100,15 +105,16 @@ static enum err saver_publish_rejected(struct saver *s, const struct env *env, s
         {"partition", partition},
         {"offset", offset},
         {"at", at},
+        {"cut_from_bytes", bytes},
     };
     const struct queue_message message = {
         .topic = s->rejected_topic,
         .key = r->record->key,
         .key_len = r->record->key_len,
         .value = r->record->value,
-        .value_len = r->record->value_len,
+        .value_len = cut ? QUEUE_RECORD_MAX : r->record->value_len,
         .headers = headers,
-        .header_count = sizeof headers / sizeof headers[0],
+        .header_count = sizeof headers / sizeof headers[0] - !cut,
         .timestamp_us = REQUEST_NO_TIME,
     };
     return queue_publish(s->queue, &message, saver_confirmed, s, saver_token(s, item));

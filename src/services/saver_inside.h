@@ -46,6 +46,7 @@ struct saver {
     char topic[QUEUE_TOPIC_MAX + 1], rejected_topic[QUEUE_TOPIC_MAX + 1];
     size_t batch_size;
     int64_t retention_us;
+    int32_t accept_partitions;
     struct ledger *ledger;
     struct queue *queue;
     struct wake wake;
@@ -84,6 +85,8 @@ struct saver {
  * retriable failure of store or queue. A log that is not the one read before is no error: p->stopped says so. */
 enum err saver_partition_start(struct saver *s, const struct env *env,
                                struct saver_partition *p) MUST_CHECK;
+/* As far as what is asked before every batch tells. */
+bool saver_log_is_same(const struct ledger_position *p, const struct queue_log *log);
 struct saver_partition *saver_partition_of(struct saver *s, int32_t partition); /* or NULL */
 enum err saver_partition_add(struct saver *s, int32_t partition,
                              struct saver_partition **out) MUST_CHECK;

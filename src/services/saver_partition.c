@@ -11,7 +11,7 @@
 #define STOPPED_RECORD                                                                             \
     "the last record taken is another one now; `subpay topic rewind` says where to start"
 #define STOPPED_PARTITIONS                                                                         \
-    "the topic has another number of partitions; `subpay topic rewind` says where to start"
+    "the topic has another number of partitions; `--accept-partitions N` reads on"
 
 /* After `topic rewind`, and before the first record, the identity is empty: any log will do. */
 static bool position_is_fresh(const struct ledger_position *p)
@@ -19,26 +19,50 @@ static bool position_is_fresh(const struct ledger_position *p)
     return p->log_id[0] == '\0';
 }
 
+bool saver_log_is_same(const struct ledger_position *p, const struct queue_log *log)
+{
+    return position_is_fresh(p) ||
+           (strcmp(p->log_id, log->log_id) == 0 && p->partitions == log->partitions);
+}
+
+/* How many partitions the topic had when it was read: a new one has no position of its own. 0: not known. */
+static enum err partitions_then(struct saver *s, const struct ledger_position *p, int32_t *out)
+{
+    struct ledger_position first;
+
+    *out = p->partitions;
+    if (*out != 0 || p->partition == 0)
+        return ERR_OK;
+    enum err err = ledger_position(s->ledger, s->topic, 0, &first);
+    if (err == ERR_OK)
+        *out = first.partitions;
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
 /* *why: NULL, or how the log differs from the one that was read. */
 static enum err saver_identify(struct saver *s, const struct ledger_position *p,
                                const struct queue_log *log, const char **why)
 {
+    int32_t partitions = 0;
+    enum err err = partitions_then(s, p, &partitions);
+
     *why = NULL;
     if (p->next > log->next)
         *why = STOPPED_OUTSIDE;
-    if (position_is_fresh(p))
-        return ERR_OK;
+    else if (partitions != 0 && partitions != log->partitions &&
+             log->partitions != s->accept_partitions)
+        *why = STOPPED_PARTITIONS;
+    if (position_is_fresh(p) || err != ERR_OK)
+        return err;
     if (strcmp(p->log_id, log->log_id) != 0)
         *why = STOPPED_LOG;
-    else if (p->partitions != log->partitions)
-        *why = STOPPED_PARTITIONS;
     else if (p->next < log->first)
         *why = STOPPED_OUTSIDE;
     if (*why != NULL || p->checksum == 0 || p->next == 0)
         return ERR_OK;
 
     uint64_t checksum = 0;
-    enum err err = queue_checksum(s->queue, s->topic, p->partition, p->next - 1, &checksum);
+    err = queue_checksum(s->queue, s->topic, p->partition, p->next - 1, &checksum);
     if (err == ERR_NOT_FOUND) /* removed by the retention */
         return ERR_OK;
     if (err == ERR_OK && checksum != p->checksum)
@@ -59,6 +83,21 @@ static void saver_say_stopped(struct saver *s, const struct env *env, struct sav
     p->started = why == NULL;
 }
 
+/* It was accepted that the topic has another number of partitions: so it is known for the next start. */
+static enum err partitions_accept(struct saver *s, struct ledger_position *stored,
+                                  int32_t partitions)
+{
+    struct ledger_position to = *stored;
+
+    if (position_is_fresh(stored) || stored->partitions == partitions)
+        return ERR_OK;
+    to.partitions = partitions;
+    enum err err = ledger_append(s->ledger, NULL, 0, stored, &to);
+    if (err == ERR_OK)
+        *stored = to;
+    return err;
+}
+
 enum err saver_partition_start(struct saver *s, const struct env *env, struct saver_partition *p)
 {
     struct queue_log log;
@@ -77,6 +116,8 @@ enum err saver_partition_start(struct saver *s, const struct env *env, struct sa
     }
     err = saver_identify(s, &stored, &log, &why);
     if (err != ERR_OK)
+        return err;
+    if (why == NULL && (err = partitions_accept(s, &stored, log.partitions)) != ERR_OK)
         return err;
     if (why == NULL) {
         /* A fresh position below the oldest record that is left starts at that one. */

@@ -27,23 +27,29 @@ void subscription_app_changed(struct service *s)
         a->wake.fn(a->wake.ctx);
 }
 
-/* The topic has to be there, and the last record must not have been refused a moment ago. Without new requests nobody
- * would ever find out that the queue confirms again: so after a while it is believed. */
+/* The topic has to be there and to keep what it is given, and the last record must not have been refused a moment ago.
+ * Without new requests nobody would ever find out that the queue confirms again: so after a while it is believed. */
 static void app_look_at_queue(struct app *a)
 {
     int64_t now_us = clock_boot_us(a->env->clock);
-    struct queue_log log;
+    struct queue_promise promise;
+    /* A queue that is silent would hold up the question, and with it the answers that are due. */
+    bool silent = app_publish_until_us(a) - now_us < APP_QUEUE_CONFIRM_US - US_PER_S;
 
-    if (now_us >= a->queue_look_us) {
-        enum err err = queue_log(a->queue, a->topic, 0, &log);
-        a->topic_unreadable = err != ERR_OK;
+    if (now_us >= a->queue_look_us && !silent) {
+        enum err err = queue_check(a->queue, a->topic, &promise);
+        a->topic_failing = err != ERR_OK ? "queue: the topic cannot be read"
+                           : promise.wrong[0] != '\0'
+                               ? "queue: requests are not safe in the topic; "
+                                 "`subpay topic check` says why"
+                               : NULL;
         a->queue_look_us = now_us + (err == ERR_OK ? APP_QUEUE_LOOK_US : SERVICE_IDLE_US);
     }
     bool unconfirmed =
         a->unconfirmed_boot_us != TIME_NEVER && now_us - a->unconfirmed_boot_us < APP_UNREADY_US;
-    atomic_store(&a->unready, a->topic_unreadable ? "queue: the topic cannot be read"
-                              : unconfirmed       ? "queue: the last record was not confirmed"
-                                                  : NULL);
+    atomic_store(&a->unready, a->topic_failing ? a->topic_failing
+                              : unconfirmed    ? "queue: the last record was not confirmed"
+                                               : NULL);
 }
 
 static size_t app_take_calls(struct app *a)

@@ -78,7 +78,7 @@ struct app {
 
     struct trouble store, queueing;
     int64_t unconfirmed_boot_us, queue_look_us;
-    bool topic_unreadable;
+    const char *topic_failing; /* NULL, or a static text */
     struct metric *queued, *replayed, *paid_already, *unconfirmed;
 };
 

@@ -27,6 +27,11 @@ bool world_chance(struct world *w, double p)
     return !w->healed && random_unit(&w->random.random) < p;
 }
 
+bool world_maybe(struct world *w, double p)
+{
+    return random_unit(&w->random.random) < p;
+}
+
 int64_t world_between(struct world *w, int64_t low, int64_t high)
 {
     return low + (int64_t)random_below(&w->random.random, (uint64_t)(high - low + 1));

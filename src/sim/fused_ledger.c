@@ -86,9 +86,9 @@ static enum err fused_learn(struct ledger *l, const char *instance_id, int64_t f
     FUSED(l, "learn", ledger_learn(f->inner, instance_id, from, hold, entries, count, out));
 }
 
-static enum err fused_learned_all(struct ledger *l)
+static enum err fused_learned_all(struct ledger *l, const struct uuid *waited, struct uuid *stands)
 {
-    FUSED(l, "learned_all", ledger_learned_all(f->inner));
+    FUSED(l, "learned_all", ledger_learned_all(f->inner, waited, stands));
 }
 
 static enum err fused_asked(struct ledger *l, const char *instance_id,

@@ -3,6 +3,7 @@
 #include "sim/inside.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct fused_queue {
     struct queue queue;
@@ -77,8 +78,9 @@ static enum err fused_publish(struct queue *q, const struct queue_message *messa
         return ERR_STOPPED;
     if (err != ERR_OK)
         return err;
-    if (world_chance(w, w->settings.lose / 2))
-        return ERR_OK; /* taken, and nobody ever says so */
+    /* Taken, and nobody ever says so: worse than queue.h allows. The API gives up by itself; the saver trusts. */
+    if (strcmp(message->topic, "payments") == 0 && world_chance(w, w->settings.lose / 2))
+        return ERR_OK;
     if (world_chance(w, w->settings.lose / 2))
         outcome = QUEUE_UNKNOWN;
     return confirm_later(f, done, ctx, token, outcome);
@@ -137,6 +139,11 @@ static enum err fused_create(struct queue *q, const char *topic, int32_t partiti
     return queue_create(fused_of(q)->inner, topic, partitions);
 }
 
+static enum err fused_check(struct queue *q, const char *topic, struct queue_promise *out)
+{
+    return queue_check(fused_of(q)->inner, topic, out);
+}
+
 static void fused_watch(struct queue *q, void (*wake)(void *), void *ctx)
 {
     queue_watch(fused_of(q)->inner, wake, ctx);
@@ -166,6 +173,7 @@ static const struct queue_ops FUSED_OPS = {
     .trim = fused_trim,
     .topics = fused_topics,
     .create = fused_create,
+    .check = fused_check,
     .watch = fused_watch,
     .why = fused_why,
     .close = fused_close,

@@ -11,6 +11,8 @@
 #include "sim/inside.h"
 #include "sim/users.h"
 
+#define SIM_RECONCILE_US (60 * US_PER_S)
+
 static const char *const ROLE_NAMES[SIM_ROLES] = {"subscription-app", "saver", "processor",
                                                   "processor-2", "notifier"};
 
@@ -34,7 +36,7 @@ static void store_changed(void *ctx, unsigned changes)
 static enum err open_ledger(struct world *w, struct sim_life *life, struct ledger **out)
 {
     struct ledger *inner;
-    enum err err = embedded_ledger(w->embedded, &inner);
+    enum err err = world_ledger(w, &inner);
     if (err != ERR_OK)
         return err;
     ledger_watch(inner, store_changed, w);
@@ -56,7 +58,7 @@ static enum err open_app(struct world *w, struct sim_life *life, struct wake wak
     struct views *views;
     enum err err = open_queue(w, life, &queue);
     if (err == ERR_OK)
-        err = embedded_views(w->embedded, &views);
+        err = world_views(w, &views);
     if (err != ERR_OK)
         return err;
     struct subscription_app_settings settings = {.topic = "payments", .store_courtesy_ms = 200};
@@ -84,7 +86,7 @@ static enum err open_processor(struct world *w, struct sim_life *life, struct wa
     struct gateway *gateway;
     enum err err = open_ledger(w, life, &ledger);
     /* A process that owns the store alone ends the leases of its dead predecessor; others wait them out. */
-    if (err == ERR_OK && world_between(w, 0, 1))
+    if (err == ERR_OK && !w->postgres && world_between(w, 0, 1))
         (void)!ledger_recover(ledger);
     if (err == ERR_OK)
         err = sim_gateway(&gateway, w, &life->fuse);
@@ -92,7 +94,8 @@ static enum err open_processor(struct world *w, struct sim_life *life, struct wa
         return err;
     struct processor_settings settings = {
         .timeout_us = SIM_TIMEOUT_US,
-        .limits = {.request_max_age_us = INT64_C(21600) * US_PER_S, .refund_window_us = 0}};
+        .reconcile_us = w->plan.people ? SIM_RECONCILE_US : 0, /* soon, to learn who was wrong */
+        .limits = {.request_max_age_us = w->plan.request_max_age_us, .refund_window_us = 0}};
     return processor_open(&life->service, &settings, ledger, gateway, life->metrics, wake);
 }
 

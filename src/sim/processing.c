@@ -1,6 +1,5 @@
-/* The processing of the simulated world, and the network before it: requests and answers are delayed, lost,
- * doubled, reordered, and come after the caller has given up. The rules of an answer and the reading of it
- * are the shipped ones. */
+/* The processing of the simulated world: executes, remembers as long as it promises, voids, keeps a journal. The
+ * rules of an answer and the reading of it are the shipped ones. */
 #include "gateway/processing.h"
 
 #include <assert.h>
@@ -12,118 +11,88 @@
 #include "base/times.h"
 #include "sim/inside.h"
 
-#define SIM_ANSWERS_MAX GATEWAY_IN_FLIGHT_MAX
 #define SIM_PAGE_LINES 20 /* so that a reading takes several */
 #define SIM_PAGE_BYTES (SIM_PAGE_LINES * 2 * SIM_CHARGE_BODY_MAX)
-#define SIM_PENDING_US (300 * US_PER_S) /* a payer's page is good this long; some never come */
+#define SIM_PENDING_US (300 * US_PER_S) /* a payer's page is good this long; some come too late */
+#define SIM_REFUSAL 0.3                 /* chance of a 409, where it refuses at all */
 
-struct sim_gateway {
-    struct gateway gateway;
-    struct world *world;
-    struct fuse *fuse;
-    struct net_call *open; /* not answered yet */
-    size_t in_flight;
-    struct gateway_answer answers[SIM_ANSWERS_MAX];
-    size_t answer_count;
-    void (*wake)(void *ctx);
-    void *wake_ctx;
-};
-/* A call on its way: held by its owner's list and by every event that is about it. */
-struct net_call {
-    struct sim_gateway *owner; /* NULL: answered, given up, or the caller is dead */
-    struct net_call *next;
-    int holders;
-    struct gateway_call call;
-    char body[SIM_CHARGE_BODY_MAX];
-    struct gateway_answer answer;
-};
-
-static void call_drop(struct net_call *c)
+enum err sim_processing_init(struct sim_processing *p)
 {
-    if (--c->holders > 0)
-        return;
-    journal_page_free(c->answer.page);
-    free(c);
-}
-
-static void call_later(struct world *w, struct net_call *c, int64_t after_us,
-                       void (*happen)(struct world *, void *))
-{
-    c->holders++;
-    world_later(w, after_us, happen, c);
-}
-
-/* Takes the call from its owner and hands the answer in. */
-static void call_finish(struct net_call *c, const struct gateway_answer *answer)
-{
-    struct sim_gateway *g = c->owner;
-    if (!g)
-        return;
-    for (struct net_call **at = &g->open; *at; at = &(*at)->next)
-        if (*at == c) {
-            *at = c->next;
-            break;
-        }
-    c->owner = NULL;
-    assert(g->answer_count < SIM_ANSWERS_MAX);
-    g->answers[g->answer_count++] = *answer;
-    if (g->wake)
-        g->wake(g->wake_ctx);
-    call_drop(c);
-}
-
-static void call_times_out(struct world *w, void *what)
-{
-    (void)w;
-    struct net_call *c = what;
-    struct gateway_answer none = {.verb = c->call.verb,
-                                  .payment_id = c->call.payment_id,
-                                  .result = GATEWAY_NO_ANSWER,
-                                  .expires_at_us = TIME_NEVER};
-    snprintf(none.note, sizeof none.note, "timed out");
-    call_finish(c, &none);
-    call_drop(c);
-}
-
-static void answer_arrives(struct world *w, void *what)
-{
-    (void)w;
-    struct net_call *c = what;
-    if (c->owner) {
-        struct gateway_answer answer = c->answer;
-        c->answer.page = NULL; /* it goes with the answer */
-        call_finish(c, &answer);
+    for (int i = 0; i < 2; i++) {
+        struct sim_journal *j = &p->journals[i];
+        snprintf(j->instance_id, sizeof j->instance_id, "simulated-%d", i);
+        j->executions = calloc(SIM_CALLS_MAX, sizeof *j->executions);
+        if (!j->executions)
+            return ERR_NO_MEMORY;
     }
-    call_drop(c);
+    return ERR_OK;
 }
 
-/* ---- the processing itself ---- */
-
-static struct sim_execution *execution_of(struct sim_processing *p, const struct uuid *key)
+void sim_processing_release(struct sim_processing *p)
 {
-    for (size_t i = p->count; i > 0; i--)
-        if (uuid_equal(&p->executions[i - 1].key, key))
-            return &p->executions[i - 1];
+    for (int i = 0; i < 2; i++)
+        free(p->journals[i].executions);
+}
+
+struct sim_journal *sim_journal(struct world *w)
+{
+    return &w->processing.journals[w->processing.current];
+}
+
+struct sim_execution *sim_execution_of(const struct sim_journal *j, const struct uuid *key)
+{
+    for (size_t i = j->count; i > 0; i--)
+        if (uuid_equal(&j->executions[i - 1].key, key))
+            return &j->executions[i - 1];
     return NULL;
 }
 
-/* A new line; `like`: of a key that was pending. */
-static struct sim_execution *execution_add(struct sim_processing *p,
-                                           const struct sim_execution *like)
+static bool pending(const struct sim_execution *e)
 {
-    assert(p->count < SIM_CALLS_MAX);
-    struct sim_execution *e = &p->executions[p->count];
+    return !strcmp(e->result, "pending");
+}
+
+const struct sim_execution *sim_definite(const struct sim_journal *j, const struct uuid *key)
+{
+    for (size_t i = j->count; i > 0; i--)
+        if (!pending(&j->executions[i - 1]) && uuid_equal(&j->executions[i - 1].key, key))
+            return &j->executions[i - 1];
+    return NULL;
+}
+
+const struct sim_execution *sim_answer(const struct world *w, const struct uuid *key)
+{
+    const struct sim_execution *e = sim_definite(&w->processing.journals[0], key);
+    return e ? e : sim_definite(&w->processing.journals[1], key);
+}
+
+bool sim_payers_open(struct world *w)
+{
+    const struct sim_journal *j = sim_journal(w);
+    for (size_t i = 0; i < j->count; i++) {
+        const struct sim_execution *e = &j->executions[i];
+        if (pending(e) && e->expires_at_us > w->now_us && sim_execution_of(j, &e->key) == e)
+            return true;
+    }
+    return false;
+}
+
+/* A new line; `like`: of a key that was pending. */
+static struct sim_execution *execution_add(struct sim_journal *j, const struct sim_execution *like)
+{
+    assert(j->count < SIM_CALLS_MAX);
+    struct sim_execution *e = &j->executions[j->count];
     if (like)
         *e = *like;
     else
         memset(e, 0, sizeof *e);
-    e->seq = (int64_t)++p->count;
-    snprintf(e->transaction_id, sizeof e->transaction_id, "sim-%zu", p->count);
+    e->seq = (int64_t)++j->count;
+    snprintf(e->transaction_id, sizeof e->transaction_id, "sim-%zu", j->count);
     return e;
 }
 
 /* A refund gives back a charge that it knows, and no more than what is left of it. */
-static bool refund_possible(const struct sim_processing *p, const struct sim_execution *refund)
+static bool refund_possible(const struct sim_journal *p, const struct sim_execution *refund)
 {
     int64_t left = 0;
     for (size_t i = 0; i < p->count; i++) {
@@ -162,13 +131,19 @@ static void execution_read(struct sim_execution *e, const char *body, size_t len
 
 /* ---- the payer ---- */
 
+struct payer {
+    int instance;
+    struct uuid key;
+};
+
 static void payer_decides(struct world *w, void *what)
 {
-    const struct uuid *key = what;
-    struct sim_execution *e = execution_of(&w->processing, key);
-    if (e && !strcmp(e->result, "pending")) {
-        e = execution_add(&w->processing, e);
-        e->result = world_chance(w, 0.7) ? "success" : "decline";
+    const struct payer *payer = what;
+    struct sim_journal *j = &w->processing.journals[payer->instance];
+    struct sim_execution *e = sim_execution_of(j, &payer->key);
+    if (e && pending(e) && w->now_us < e->expires_at_us && !w->closing) {
+        e = execution_add(j, e);
+        e->result = world_maybe(w, 0.7) ? "success" : "decline";
         world_tell(w, "the payer of %s: %s", e->payment_id, e->result);
     }
     free(what);
@@ -176,53 +151,75 @@ static void payer_decides(struct world *w, void *what)
 
 static void payer_comes(struct world *w, struct sim_execution *e)
 {
-    struct uuid *key = malloc(sizeof *key);
-    assert(key);
-    *key = e->key;
-    e->expires_at_us = clock_wall_us(&w->clock) + SIM_PENDING_US;
-    world_later(w, world_between(w, US_PER_S, 2 * SIM_PENDING_US), payer_decides, key);
+    struct payer *payer = malloc(sizeof *payer);
+    assert(payer);
+    *payer = (struct payer){w->processing.current, e->key};
+    e->expires_at_us = w->now_us + SIM_PENDING_US;
+    world_later(w, world_between(w, US_PER_S, 2 * SIM_PENDING_US), payer_decides, payer);
 }
 
-static struct sim_execution *execute(struct world *w, const struct net_call *c)
+/* ---- execute, void ---- */
+
+/* As in the shipped simulator: after the promised time a key is as new, except that what was voided stays so, where
+ * keys are remembered at all. */
+static bool remembered(const struct world *w, const struct sim_execution *e)
 {
-    struct sim_processing *p = &w->processing;
-    struct sim_execution *e = execution_of(p, &c->call.payment_id);
-    if (e) {
-        if (strlen(e->body) != c->call.body_len || memcmp(e->body, c->body, c->call.body_len) != 0)
-            p->other_bodies++;
-        return e;
-    }
-    e = execution_add(p, NULL);
-    e->key = c->call.payment_id;
-    execution_read(e, c->body, c->call.body_len);
-    bool refund = !strcmp(e->payment_type, "refund");
+    int64_t ttl_us = w->plan.promises.key_ttl_us;
+    return ttl_us != 0 &&
+           (e->voided || ttl_us == TIME_NEVER || w->now_us - e->executed_at_us < ttl_us);
+}
+
+static bool same_body(struct world *w, const struct sim_execution *e,
+                      const struct gateway_call *call)
+{
+    bool same = strlen(e->body) == call->body_len && !memcmp(e->body, call->body, call->body_len);
+    w->processing.other_bodies += !same;
+    return same;
+}
+
+/* NULL: 422. */
+static const struct sim_execution *execute(struct world *w, const struct gateway_call *call)
+{
     static const char *const RESULTS[] = {"success", "decline", "error", "pending"};
-    e->result = RESULTS[simulator_outcome_of(&p->rules, &e->key)];
-    if (refund && (!strcmp(e->result, "pending") || !refund_possible(p, e)))
-        e->result = "error";
+    struct sim_journal *j = sim_journal(w);
+    struct sim_execution *e = sim_execution_of(j, &call->payment_id);
+    if (e && remembered(w, e))
+        return same_body(w, e, call) ? e : NULL;
+    e = execution_add(j, NULL);
+    e->key = call->payment_id;
+    e->executed_at_us = w->now_us;
+    execution_read(e, call->body, call->body_len);
+    e->result = "error"; /* while it is looked at what is left to be given back */
+    enum simulator_outcome outcome = simulator_outcome_of(&w->processing.rules, &e->key);
+    if (strcmp(e->payment_type, "refund") || (outcome != SIM_PENDING && refund_possible(j, e)))
+        e->result = RESULTS[outcome];
     world_tell(w, "processing executes %s %s: %s", e->payment_type, e->payment_id, e->result);
-    if (!strcmp(e->result, "pending"))
+    if (pending(e))
         payer_comes(w, e);
     return e;
 }
 
 /* Of a key that was never executed, or waits for its payer; else its answer stays. */
-static struct sim_execution *execution_void(struct world *w, const struct net_call *c)
+static const struct sim_execution *execution_void(struct world *w, const struct gateway_call *call)
 {
-    struct sim_processing *p = &w->processing;
-    struct sim_execution *e = execution_of(p, &c->call.payment_id);
-    if (e && strcmp(e->result, "pending") != 0)
+    struct sim_journal *j = sim_journal(w);
+    struct sim_execution *e = sim_execution_of(j, &call->payment_id);
+    if (e && !same_body(w, e, call))
+        return NULL;
+    if (e && !pending(e))
         return e;
-    e = execution_add(p, e);
-    e->key = c->call.payment_id;
-    execution_read(e, c->body, c->call.body_len);
+    e = execution_add(j, e);
+    e->key = call->payment_id;
+    execution_read(e, call->body, call->body_len);
     e->result = "error";
     e->voided = true;
     world_tell(w, "processing voids %s %s", e->payment_type, e->payment_id);
     return e;
 }
 
-static void answer_put(struct str *out, const struct sim_execution *e)
+/* ---- answers ---- */
+
+static void answer_put(const struct world *w, struct str *out, const struct sim_execution *e)
 {
     json_open(out, '{');
     json_put_text(out, "result", e->result);
@@ -232,184 +229,73 @@ static void answer_put(struct str *out, const struct sim_execution *e)
     json_put_text(out, "transaction_id", e->transaction_id);
     if (e->voided)
         json_put_text(out, "reason", "voided");
-    if (!strcmp(e->result, "pending")) {
+    if (pending(e)) {
         char expires_at[TIME_TEXT];
-        time_format(e->expires_at_us, expires_at);
+        time_format(world_true_wall_us(w) - w->now_us + e->expires_at_us, expires_at);
         json_put_text(out, "action_url", "http://processing.invalid/pay");
         json_put_text(out, "expires_at", expires_at);
     }
     json_close(out, '}');
 }
 
-static void page_make(struct net_call *c, const struct sim_processing *p)
+static void page_put(struct world *w, struct str *out, int64_t after_seq)
+{
+    const struct sim_journal *j = sim_journal(w);
+    for (size_t i = (size_t)after_seq, n = 0; i < j->count && n < SIM_PAGE_LINES; i++, n++) {
+        const struct sim_execution *e = &j->executions[i];
+        json_open(out, '{');
+        json_put_i64(out, "seq", e->seq);
+        json_put_text(out, "key", e->payment_id);
+        json_name(out, "request");
+        json_add_raw(out, e->body);
+        json_name(out, "answer");
+        answer_put(w, out, e);
+        json_close(out, '}');
+        str_add(out, "\n");
+    }
+}
+
+/* The status of the answer; its body is put. */
+static int answer_make(struct world *w, const struct gateway_call *call, struct str *body)
+{
+    const struct sim_execution *e;
+    switch (call->verb) {
+    case GATEWAY_JOURNAL:
+        if (!w->plan.journal)
+            return 404;
+        page_put(w, body, call->after_seq);
+        return 200;
+    case GATEWAY_ASK:
+        e = sim_execution_of(sim_journal(w), &call->payment_id);
+        if (!e)
+            return 404;
+        break;
+    default:
+        if (w->plan.refuses && call->verb == GATEWAY_SEND && world_chance(w, SIM_REFUSAL))
+            return 409;
+        e = call->verb == GATEWAY_SEND ? execute(w, call) : execution_void(w, call);
+        if (!e)
+            return 422;
+        break;
+    }
+    answer_put(w, body, e);
+    return 200;
+}
+
+void sim_processing_call(struct world *w, const struct gateway_call *call,
+                         struct gateway_answer *out)
 {
     struct str body;
+    if (call->verb == GATEWAY_INSTANCE) {
+        *out = (struct gateway_answer){.verb = GATEWAY_INSTANCE, .result = GATEWAY_INSTANCE_IS};
+        snprintf(out->instance_id, sizeof out->instance_id, "%s", sim_journal(w)->instance_id);
+        return;
+    }
     str_init(&body, SIM_PAGE_BYTES);
-    for (size_t i = (size_t)c->call.after_seq, n = 0; i < p->count && n < SIM_PAGE_LINES;
-         i++, n++) {
-        const struct sim_execution *e = &p->executions[i];
-        json_open(&body, '{');
-        json_put_i64(&body, "seq", e->seq);
-        json_put_text(&body, "key", e->payment_id);
-        json_name(&body, "request");
-        json_add_raw(&body, e->body);
-        json_name(&body, "answer");
-        answer_put(&body, e);
-        json_close(&body, '}');
-        str_add(&body, "\n");
-    }
+    int status = answer_make(w, call, &body);
     assert(!body.failed);
-    journal_page_free(c->answer.page); /* of the same request, on its first way */
-    processing_read_answer(&c->call, 200, body.data, body.len, &c->answer);
-    assert(c->answer.result == GATEWAY_JOURNAL_IS); /* what is in the journal can be read */
+    processing_read_answer(call, status, body.data, body.len, out);
+    /* what is in the journal can be read */
+    assert(call->verb != GATEWAY_JOURNAL || status != 200 || out->result == GATEWAY_JOURNAL_IS);
     str_release(&body);
-}
-
-/* The bytes of the answer, read by the shipped reader. */
-static void answer_make(struct net_call *c, const struct sim_execution *e)
-{
-    struct str body;
-    str_init(&body, 4096);
-    if (e)
-        answer_put(&body, e);
-    processing_read_answer(&c->call, e ? 200 : 404, body.data, body.len, &c->answer);
-    str_release(&body);
-}
-
-static void request_arrives(struct world *w, void *what)
-{
-    struct net_call *c = what;
-    w->processing.calls++;
-    const struct sim_execution *e = NULL;
-    if (c->call.verb == GATEWAY_INSTANCE) {
-        c->answer =
-            (struct gateway_answer){.verb = GATEWAY_INSTANCE, .result = GATEWAY_INSTANCE_IS};
-        snprintf(c->answer.instance_id, sizeof c->answer.instance_id, "simulated");
-    } else if (c->call.verb == GATEWAY_JOURNAL) {
-        page_make(c, &w->processing);
-    } else {
-        e = c->call.verb == GATEWAY_SEND   ? execute(w, c)
-            : c->call.verb == GATEWAY_VOID ? execution_void(w, c)
-                                           : execution_of(&w->processing, &c->call.payment_id);
-        answer_make(c, e);
-    }
-    if (!world_chance(w, w->settings.lose))
-        call_later(w, c, world_between(w, 100, 50 * US_PER_MS), answer_arrives);
-    call_drop(c);
-}
-
-void sim_processing_release(struct sim_processing *p)
-{
-    free(p->executions);
-    p->executions = NULL;
-}
-
-/* ---- the gateway's side ---- */
-
-static struct sim_gateway *gateway_of(struct gateway *g)
-{
-    return (struct sim_gateway *)g;
-}
-
-static enum err sim_submit(struct gateway *gateway, const struct gateway_call *call)
-{
-    struct sim_gateway *g = gateway_of(gateway);
-    struct world *w = g->world;
-    if (fuse_blows(g->fuse, "before a call"))
-        return ERR_STOPPED;
-    if (g->in_flight >= GATEWAY_IN_FLIGHT_MAX)
-        return ERR_BUSY;
-    struct net_call *c = calloc(1, sizeof *c);
-    if (!c)
-        return ERR_NO_MEMORY;
-    assert(call->body_len < sizeof c->body);
-    c->call = *call;
-    if (call->body_len)
-        memcpy(c->body, call->body, call->body_len);
-    c->call.body = c->body;
-    c->owner = g;
-    c->next = g->open;
-    c->holders = 1;
-    g->open = c;
-    g->in_flight++;
-    w->result->calls++;
-    call_later(w, c, SIM_TIMEOUT_US, call_times_out);
-    bool late = world_chance(w, w->settings.late);
-    int64_t way_us = world_between(w, 100, late ? 2 * SIM_TIMEOUT_US : 50 * US_PER_MS);
-    if (!world_chance(w, w->settings.lose))
-        call_later(w, c, way_us, request_arrives);
-    if (world_chance(w, w->settings.duplicate))
-        call_later(w, c, way_us + world_between(w, 0, 5 * US_PER_S), request_arrives);
-    return fuse_blows(g->fuse, "after a call") ? ERR_STOPPED : ERR_OK;
-}
-
-static size_t sim_take(struct gateway *gateway, struct gateway_answer *out, size_t max)
-{
-    struct sim_gateway *g = gateway_of(gateway);
-    size_t n = g->answer_count < max ? g->answer_count : max;
-    memcpy(out, g->answers, n * sizeof *out);
-    memmove(g->answers, g->answers + n, (g->answer_count - n) * sizeof *out);
-    g->answer_count -= n;
-    g->in_flight -= n;
-    return n;
-}
-
-static size_t sim_in_flight(const struct gateway *gateway)
-{
-    return ((const struct sim_gateway *)gateway)->in_flight;
-}
-
-static struct promises sim_promises(const struct gateway *gateway)
-{
-    (void)gateway;
-    return (struct promises){.key_ttl_us = US_PER_DAY, .ask = true, .voids = true};
-}
-
-static charge_encode_fn *sim_encode(const struct gateway *gateway)
-{
-    (void)gateway;
-    return charge_encode_json;
-}
-
-static void sim_watch(struct gateway *gateway, void (*wake)(void *), void *ctx)
-{
-    gateway_of(gateway)->wake = wake;
-    gateway_of(gateway)->wake_ctx = ctx;
-}
-
-/* What is on its way stays on its way: a dead caller takes nothing back. */
-static void sim_close(struct gateway *gateway)
-{
-    struct sim_gateway *g = gateway_of(gateway);
-    while (g->open) {
-        struct net_call *c = g->open;
-        g->open = c->next;
-        c->owner = NULL;
-        call_drop(c);
-    }
-    for (size_t i = 0; i < g->answer_count; i++)
-        journal_page_free(g->answers[i].page);
-    free(g);
-}
-
-static const struct gateway_ops SIM_OPS = {
-    .submit = sim_submit,
-    .take = sim_take,
-    .in_flight = sim_in_flight,
-    .promises = sim_promises,
-    .encode = sim_encode,
-    .watch = sim_watch,
-    .close = sim_close,
-};
-
-enum err sim_gateway(struct gateway **out, struct world *w, struct fuse *fuse)
-{
-    struct sim_gateway *g = calloc(1, sizeof *g);
-    if (!g)
-        return ERR_NO_MEMORY;
-    g->gateway.ops = &SIM_OPS;
-    g->world = w;
-    g->fuse = fuse;
-    *out = &g->gateway;
-    return ERR_OK;
 }

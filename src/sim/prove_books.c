@@ -181,6 +181,7 @@ struct undecided book_undecided(const struct proof *p, unsigned key)
         .pending = b->pending,
         .pending_us = b->pending_age * p->tick_us,
         .expired = b->pending && b->pending_age > 0,
+        .rewound = p->s.rewound,
     };
     if (b->pending) {
         size_t count = waiting_list(p, key, keys);
@@ -219,7 +220,7 @@ void book_settle(struct proof *p, unsigned key, enum proof_record record, bool h
     enum payment_type types[PROOF_KEYS_MAX];
     struct undecided u = book_undecided(p, key);
     enum reason reason = record == RECORD_VOIDED ? undecided_void_reason(&u) : REASON_NONE;
-    size_t count = hold ? 0 : waiting_list(p, key, keys);
+    size_t count = hold || p->s.rewound ? 0 : waiting_list(p, key, keys);
     for (size_t i = 0; i < count; i++)
         types[i] = (enum payment_type)p->s.key[keys[i]].type;
     count = decide_waiting((enum payment_type)p->s.key[key].type, reason, types, count);
@@ -343,7 +344,7 @@ bool step_claim(struct proof *p)
     struct verdict verdicts[PROOF_KEYS_MAX];
     unsigned keys[PROOF_KEYS_MAX], k, seq = 0;
     size_t count = 0;
-    if (!p->s.ready || book_in_flight(p) >= 0)
+    if (!p->s.ready || p->s.rewound || book_in_flight(p) >= 0)
         return false;
     if (p->s.position < p->s.asked_below)
         return false; /* books without a journal: first the saver takes again what they have lost */
@@ -380,7 +381,7 @@ bool step_next(struct proof *p)
     int k = book_in_flight(p);
     if (k < 0 || !p->s.ready)
         return false;
-    if (page_duplicates(p, (unsigned)k))
+    if (!p->s.rewound && page_duplicates(p, (unsigned)k))
         return true;
     struct proof_key *key = &p->s.key[k];
     struct undecided u = book_undecided(p, (unsigned)k);
@@ -445,7 +446,7 @@ bool step_person(struct proof *p, unsigned key, bool accepted)
         return false;
     unsigned keys[PROOF_KEYS_MAX];
     enum payment_type types[PROOF_KEYS_MAX];
-    size_t count = waiting_list(p, key, keys);
+    size_t count = p->s.rewound ? 0 : waiting_list(p, key, keys);
     for (size_t i = 0; i < count; i++)
         types[i] = (enum payment_type)p->s.key[keys[i]].type;
     count = decide_waiting((enum payment_type)p->s.key[key].type, REASON_DECIDED, types, count);

@@ -3,7 +3,8 @@
  * Time is counted in ticks: a tick is as long as a request may be repeated (half of the key's memory), and ages
  * are kept up to two ticks, which is all that any rule tells apart. `now` never moves, the ages do.
  * A processor has no state but whether it has read the journal since its start and what it has on its way, so
- * any number of them is told by one bit: is there one that may send? What is on its way has no owner: an answer
+ * any number of them is told by one bit: is there one that has? That the books were rewound is a mark in the
+ * store, which stops all of them until one has read again. What is on its way has no owner: an answer
  * that reaches another processor is one that it could have asked for. Faults have no budget: any number of
  * crashes, and of lost, late and repeated messages, at any point. */
 #ifndef SUBPAY_SIM_PROVE_INSIDE_H
@@ -73,7 +74,8 @@ struct proof_state {
     uint8_t
         asked_below; /* keys below it were in the log when books without a journal were restored */
     uint8_t
-        ready; /* some processor has read the journal since its start, or since the store was away */
+        ready : 1; /* some processor has read the journal since its start, or since the store was away */
+    uint8_t rewound : 1, saved_rewound : 1; /* the mark of books that were rewound */
 };
 
 /* A world to prove. */
@@ -109,7 +111,7 @@ struct proof {
 enum proof_kind {
     /* In this order a calm world goes on (prove_search.c): what is under way first, the clock last. */
     STEP_ANSWER,       /* key */
-    STEP_READ,         /**/
+    STEP_READ,         /* variant 1: it began too early to take the mark of rewound books away */
     STEP_SAVE,         /**/
     STEP_VOID_ARRIVES, /* key; variant 1: its answer does not reach a processor at once */
     STEP_ARRIVES,      /* key; variant: see ARRIVES_* */
@@ -176,7 +178,7 @@ bool step_next(struct proof *p);
 bool step_person(struct proof *p, unsigned key, bool accepted);
 
 /* prove_learn.c: what the journal, and questions about payments that are new, tell the books. */
-bool step_read(struct proof *p);
+bool step_read(struct proof *p, bool early);
 bool step_answer(struct proof *p, unsigned key);
 void book_answer(struct proof *p, unsigned key);
 bool book_ask_first(struct proof *p, unsigned key);

@@ -111,13 +111,15 @@ static void learn_older(struct proof *p, unsigned latest_seq)
     }
 }
 
-/* At start, after the store was away, and then every ten minutes. */
-bool step_read(struct proof *p)
+/* At start, after the store was away, and then every ten minutes. A reading that shows that the books were rewound leaves
+ * a mark, which the next one takes away; between them everything may happen, also a crash. */
+bool step_read(struct proof *p, bool early)
 {
-    if (!p->world->journal) {
-        p->s.ready = 1;
+    if (early && !p->s.rewound)
+        return false;
+    p->s.ready = 1;
+    if (!p->world->journal)
         return true;
-    }
     bool rewound = shows_rewound(p);
     unsigned k, line = 0, latest_seq = 0;
     int in_flight = book_in_flight(p);
@@ -133,20 +135,18 @@ bool step_read(struct proof *p)
     learn_older(p, latest_seq);
     if (rewound && in_flight >= 0 && in_flight == book_in_flight(p))
         p->s.book[in_flight].ask_only = 1; /* another one was sent after it: a person had decided */
-    p->s.ready = !rewound;                 /* else it waits and reads again */
+    p->s.rewound = rewound || early;       /* it waits and reads again */
     return true;
 }
 
-/* An answer reaches a processor. About a payment that is new to the books it shows that they were rewound: the
+/* An answer reaches a processor. About a payment that is new to the books it shows that they were rewound: this
  * processor reads the journal before it does anything else. */
 void book_answer(struct proof *p, unsigned key)
 {
     struct learn_payment payment = payment_of(p, &p->s.book[key], key);
     struct learn_step step =
         learn_line(&payment, record_answer((enum proof_record)p->s.key[key].record));
-    if (learn_rewound(&step))
-        p->s.ready = 0;
-    else
+    if (!learn_rewound(&step))
         (void)learn_apply(p, key, false);
 }
 

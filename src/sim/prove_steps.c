@@ -55,6 +55,8 @@ static bool step_restore(struct proof *p)
     memcpy(s->book, s->saved, sizeof s->book);
     memset(s->saved, 0, sizeof s->saved);
     s->position = s->saved_position;
+    s->rewound = s->saved_rewound;
+    s->saved_rewound = 0;
     s->ready = 0; /* the store was away */
     for (unsigned k = 0; k < s->count && !p->world->queue_kept; k++) {
         if (k >= s->saved_count)
@@ -78,6 +80,7 @@ static void backup_take(struct proof *p)
     memcpy(s->saved, s->book, sizeof s->saved);
     s->saved_position = s->position;
     s->saved_count = s->count;
+    s->saved_rewound = s->rewound;
     s->backup = BACKUP_TAKEN;
 }
 
@@ -132,6 +135,7 @@ unsigned proof_variants(enum proof_kind kind)
         return REQUEST_ALL;
     case STEP_LOST:
         return LOST_COUNT;
+    case STEP_READ:
     case STEP_VOID_ARRIVES:
     case STEP_PERSON:
     case STEP_PAYER:
@@ -147,7 +151,7 @@ static bool step_do(struct proof *p, const struct proof_step *step)
     case STEP_ANSWER:
         return step_answer(p, step->who);
     case STEP_READ:
-        return step_read(p);
+        return step_read(p, step->variant);
     case STEP_SAVE:
         return step_save(p);
     case STEP_VOID_ARRIVES:

@@ -28,7 +28,7 @@ static void tell_step(const struct story *st, const struct proof_step *step)
         printf("a late answer about %c reaches a processor", name);
         break;
     case STEP_READ:
-        printf("a processor reads the journal");
+        printf("a processor reads the journal%s", step->variant ? ", without having waited" : "");
         break;
     case STEP_SAVE:
         printf("the saver takes the next record");
@@ -115,8 +115,9 @@ static void tell_changes(const struct story *st, const struct proof_state *befor
     const struct proof_state *now = &st->p.s;
     for (unsigned k = 0; k < now->count && k < before->count; k++)
         tell_key(st->name[k], &before->book[k], &now->book[k], &before->key[k], &now->key[k]);
-    if (before->ready != now->ready)
-        printf("         %s\n", now->ready ? "it may send from now on" : "nobody may send");
+    bool sent = before->ready && !before->rewound, sends = now->ready && !now->rewound;
+    if (sent != sends)
+        printf("         %s\n", sends ? "it may send from now on" : "nobody may send");
 }
 
 /* Requests that are over leave the state; the others keep their names. */

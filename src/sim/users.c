@@ -27,7 +27,7 @@ static bool ask_open(const struct sim_ask *ask)
 /* Somebody with an Idempotency-Key may repeat; somebody without one who repeats makes a new request. */
 static void ask_again(struct world *w, struct sim_ask *ask)
 {
-    if (!ask->key[0] || ask->tries >= USER_TRIES_MAX)
+    if (!ask->key[0] || ask->tries >= ask->tries_max)
         ask->given_up = true;
     else
         world_later(w, world_between(w, US_PER_MS, 5 * US_PER_S), ask_is_sent, ask);
@@ -133,6 +133,7 @@ bool user_is_answered(void *ctx, const struct api_call *call, const struct http_
         assert(is_id); /* a 202 names the payment */
         json_free(doc);
         ask->accepted = true;
+        ask->accepted_us = w->now_us;
         w->result->accepted++;
     } else if (response->status == 503) {
         ask_again(w, ask);
@@ -155,9 +156,62 @@ void world_make_asks(struct world *w, int count)
         ask->subscription_type = TYPES[world_between(w, 0, 3)];
         if (world_between(w, 0, 2))
             snprintf(ask->key, sizeof ask->key, "ask-%d", w->ask_count);
+        ask->tries_max = USER_TRIES_MAX;
         w->result->requests++;
         world_later(w, world_between(w, 0, 60 * US_PER_S), ask_is_sent, ask);
     }
+}
+
+void world_ask_is_lost(struct world *w, struct sim_ask *ask)
+{
+    ask->accepted = false;
+    ask->tries_max = ask->tries + USER_TRIES_MAX;
+    world_later(w, world_between(w, 0, 20 * US_PER_S), ask_is_sent, ask);
+}
+
+static void stranger_is_told(void *ctx, uint64_t token, enum queue_outcome outcome)
+{
+    (void)ctx;
+    (void)token;
+    (void)outcome;
+}
+
+/* Somebody else writes into the topic: nothing that can be understood, or a payment's id with another request. */
+void world_stranger_writes(struct world *w, void *nothing)
+{
+    const struct sim_ask *ask = &w->asks[world_between(w, 0, w->ask_count - 1)];
+    char value[256], id[UUID_TEXT], user[UUID_TEXT];
+    struct db *reader;
+    struct queue *queue;
+    (void)nothing;
+    if (w->closing)
+        return;
+    uuid_format(&ask->payment_id, id);
+    uuid_format(&ask->user_id, user);
+    if (world_count(w, "SELECT count(*) FROM payments WHERE id = ?1", &ask->payment_id, NULL) == 1)
+        snprintf(value, sizeof value,
+                 "{\"payment_id\":\"%s\",\"payment_type\":\"%s\",\"subscription_type\":\"%s\"}", id,
+                 payment_type_text(ask->payment_type),
+                 ask->subscription_type == SUBSCRIPTION_YEAR ? "month" : "year");
+    else
+        snprintf(value, sizeof value, "no request");
+    const struct queue_message message = {.topic = "payments",
+                                          .key = user,
+                                          .key_len = strlen(user),
+                                          .value = value,
+                                          .value_len = strlen(value),
+                                          .timestamp_us = REQUEST_NO_TIME};
+    enum err err = embedded_reader(w->embedded, &reader);
+    if (err == ERR_OK)
+        err = local_queue_open(&queue, w->hub, reader);
+    if (err == ERR_OK) {
+        err = queue_publish(queue, &message, stranger_is_told, NULL, 0);
+        queue_close(queue);
+    }
+    assert(err == ERR_OK);
+    embedded_reader_close(w->embedded, reader);
+    w->result->seen[SEEN_STRANGERS]++;
+    world_tell(w, "a stranger writes %s", value);
 }
 
 bool world_asks_open(const struct world *w)

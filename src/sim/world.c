@@ -10,15 +10,34 @@
 #define WORLD_START_WALL_US                                                                        \
     INT64_C(1769774400000000) /* 2026-01-30T12:00:00Z: month ends are near */
 #define WORLD_STEPS_MAX 2000000
-#define WORLD_PHASES 3                      /* bursts of requests, with days between them */
 #define WORLD_HEAL_US (90 * US_PER_S)       /* of a burst: from then on nothing fails any more */
 #define WORLD_REST_US (2 * 3600 * US_PER_S) /* and by then everything is decided */
 #define WORLD_LOOK_US (5 * US_PER_S)        /* is it at rest? */
 
+const char *const WORLD_SEEN[SEEN_COUNT] = {
+    [SEEN_RESTORES] = "restores",
+    [SEEN_CLOCK_STEPS] = "clock steps",
+    [SEEN_OUTAGES] = "outages",
+    [SEEN_REPLACEMENTS] = "replacements",
+    [SEEN_STRANGERS] = "strangers",
+    [SEEN_REFUNDED] = "refunded",
+    [SEEN_VOIDED] = "voided",
+    [SEEN_SUPERSEDED] = "superseded",
+    [SEEN_EXPIRED] = "expired",
+    [SEEN_DECIDED] = "decided by people",
+    [SEEN_CONTRADICTED] = "contradicted",
+    [SEEN_LEARNED] = "learned",
+};
+
+int64_t world_true_wall_us(const struct world *w)
+{
+    return WORLD_START_WALL_US + w->now_us;
+}
+
 static int64_t world_wall(struct clock *clock)
 {
     struct world *w = (struct world *)((char *)clock - offsetof(struct world, clock));
-    return WORLD_START_WALL_US + w->now_us + w->wall_offset_us;
+    return world_true_wall_us(w) + w->wall_offset_us;
 }
 
 static int64_t world_boot(struct clock *clock)
@@ -41,23 +60,21 @@ void world_defaults(struct world_settings *s, uint64_t seed)
 static enum err world_open(struct world *w)
 {
     random_seed(&w->random, w->settings.seed);
-    w->clock = (struct clock){world_wall, world_boot};
+    w->clock = (struct clock){.wall_us = world_wall, .boot_us = world_boot};
     w->log = (struct log){.fd = w->settings.trace ? 1 : -1, .level = LOG_DEBUG, .clock = &w->clock};
     w->env = (struct env){&w->clock, &w->random.random, &w->log};
-    w->processing.rules = (struct simulator_rules){.success = 0.5,
-                                                   .decline = 0.2,
-                                                   .error = 0.1,
-                                                   .pending = 0.2,
-                                                   .seed = w->settings.seed,
-                                                   .key_ttl_us = TIME_NEVER};
+    w->processing.rules = (struct simulator_rules){
+        .success = 0.5, .decline = 0.2, .error = 0.1, .pending = 0.2, .seed = w->settings.seed};
     w->events = calloc(SIM_EVENTS_MAX, sizeof *w->events);
-    w->processing.executions = calloc(SIM_CALLS_MAX, sizeof *w->processing.executions);
     w->mailbox.delivered = calloc(SIM_MAILS_MAX, sizeof *w->mailbox.delivered);
-    if (!w->events || !w->processing.executions || !w->mailbox.delivered)
+    if (!w->events || !w->mailbox.delivered || sim_processing_init(&w->processing) != ERR_OK)
         return ERR_NO_MEMORY;
+    world_plan(w);
+    if (w->plan.people)
+        people_come(w);
     for (int i = 0; i < w->settings.users; i++)
         w->users[i] = uuid_v7(clock_wall_us(&w->clock), &w->random.random);
-    enum err err = embedded_open_memory(&w->embedded, &w->clock, &w->random.random);
+    enum err err = world_store_open(w);
     if (err == ERR_OK)
         err = local_queue_hub_open(&w->hub, embedded_writer(w->embedded), &w->clock,
                                    &w->random.random);
@@ -147,36 +164,36 @@ static void world_moves(struct world *w)
     life_goes_on(w, (enum sim_role)next);
 }
 
-static void burst(struct world *w, int requests)
+static void burst(struct world *w, int number)
 {
     int64_t start_us = w->now_us, look_us = start_us + WORLD_LOOK_US;
     w->healed = false;
-    world_make_asks(w, requests);
+    w->heal_us = start_us + WORLD_HEAL_US;
+    world_plan_burst(w, number);
+    world_make_asks(w, w->settings.requests / WORLD_BURSTS);
     while (w->result->ok) {
         world_moves(w);
-        w->healed = w->healed || w->now_us - start_us > WORLD_HEAL_US;
+        w->healed = w->healed || w->now_us > w->heal_us;
         if (w->now_us >= look_us) {
             look_us = w->now_us + WORLD_LOOK_US;
             if (world_at_rest(w))
                 return;
         }
-        if (w->result->steps > WORLD_STEPS_MAX || w->now_us - start_us > WORLD_REST_US) {
-            w->result->ok = false;
-            snprintf(w->result->why, sizeof w->result->why, "the world does not come to rest");
-        }
+        if (w->result->steps > WORLD_STEPS_MAX || w->now_us - start_us > WORLD_REST_US)
+            world_restless(w);
     }
 }
 
 static void world_close(struct world *w)
 {
-    w->healed = true;
+    w->healed = w->closing = true;
     for (int role = 0; role < SIM_ROLES; role++)
         world_close_life(w, (enum sim_role)role);
     while (w->event_count) /* frees what is still on its way */
         event_happens(w);
     if (w->hub)
         local_queue_hub_close(w->hub);
-    embedded_close(w->embedded);
+    world_store_close(w);
     free(w->events);
     free(w->mailbox.delivered);
     sim_processing_release(&w->processing);
@@ -195,12 +212,18 @@ void world_run(const struct world_settings *settings, struct world_result *out)
         out->ok = false;
         snprintf(out->why, sizeof out->why, "the world cannot be opened: %s", err_text(err));
     }
-    for (int phase = 0; phase < WORLD_PHASES && out->ok; phase++) {
-        burst(w, settings->requests / WORLD_PHASES);
-        if (out->ok)
-            world_judge(w);
+    for (int phase = 0; phase < WORLD_BURSTS && out->ok; phase++) {
+        burst(w, phase);
+        if (!out->ok)
+            break;
+        world_judge(w);
+        world_plan_rest(w);
+        /* What is on its way arrives. */
+        for (int64_t until_us = w->now_us + SIM_WAY_US;
+             w->event_count && w->events[0].at_us <= until_us;)
+            event_happens(w);
         /* Days pass: subscriptions end, months have 28 to 31 of them. Nobody does anything meanwhile. */
-        int64_t rest_us = world_between(w, 0, 45) * US_PER_DAY;
+        int64_t rest_us = world_between(w, w->plan.instances, 45) * US_PER_DAY;
         w->now_us += rest_us;
         for (int role = 0; role < SIM_ROLES; role++)
             w->lives[role].next_us = w->now_us;

@@ -120,7 +120,7 @@ struct stage *stage_new(void)
     struct stage *s = calloc(1, sizeof *s);
     snprintf(s->folder, sizeof s->folder, "/tmp/subpay-simulator-XXXXXX");
     assert_non_null(mkdtemp(s->folder));
-    s->clock.clock = (struct clock){shifted_wall_us, shifted_boot_us};
+    s->clock.clock = (struct clock){.wall_us = shifted_wall_us, .boot_us = shifted_boot_us};
     s->config.key_ttl = KEY_TTL_SECONDS;
     s->config.key_ttl_s = 86400;
     s->config.processing_seed = 1;

@@ -7,6 +7,7 @@
 
 #include "base/times.h"
 #include "ledger/schema.h"
+#include "ledger/sql_ledger.h"
 
 static int64_t test_wall_us(struct clock *c)
 {
@@ -21,18 +22,59 @@ static void noticed(void *ctx, unsigned changes)
 
 /* ---- life ---- */
 
+bool store_is_postgres(void)
+{
+    const char *which = getenv("SUBPAY_TEST_STORE");
+    return which && strncmp(which, "postgres", strlen("postgres")) == 0;
+}
+
+static bool store_is(const char *which)
+{
+    const char *asked = getenv("SUBPAY_TEST_STORE");
+    return asked && strcmp(asked, which) == 0;
+}
+
+bool store_is_pooled(void)
+{
+    return store_is("postgres-pooled");
+}
+
+enum err store_ledger(struct store *s, struct ledger **out)
+{
+    if (!s->postgres)
+        return embedded_ledger(s->embedded, out);
+    enum err err = postgres_ledger(s->postgres, out);
+    if (err == ERR_OK && store_is("postgres-rows"))
+        (*out)->ops = &SQL_LEDGER_OPS;
+    return err;
+}
+
+enum err store_views(struct store *s, struct views **out)
+{
+    return s->postgres ? postgres_views(s->postgres, out) : embedded_views(s->embedded, out);
+}
+
 static void store_open_handles(struct store *s)
 {
-    assert_int_equal(embedded_ledger(s->embedded, &s->ledger), ERR_OK);
-    assert_int_equal(embedded_views(s->embedded, &s->views), ERR_OK);
+    assert_int_equal(store_ledger(s, &s->ledger), ERR_OK);
+    assert_int_equal(store_views(s, &s->views), ERR_OK);
     ledger_watch(s->ledger, noticed, s);
 }
 
-static void store_open(struct store *s)
+static enum err postgres_opens(struct store *s, char *why, size_t why_cap)
+{
+    const struct postgres_settings settings = {
+        .url = s->place.url, .clock = &s->clock.clock, .notify = !s->silent};
+    return postgres_open(&s->postgres, &settings, random_real(), why, why_cap);
+}
+
+void store_open(struct store *s)
 {
     char why[SCHEMA_WHY_MAX] = "";
     enum err err;
-    if (s->dir[0])
+    if (s->place.name[0])
+        err = postgres_opens(s, why, sizeof why);
+    else if (s->dir[0])
         err = embedded_open(&s->embedded, s->dir, &s->clock.clock, &s->random.random, why,
                             sizeof why);
     else
@@ -42,7 +84,7 @@ static void store_open(struct store *s)
     store_open_handles(s);
 }
 
-static int setup(void **state, bool file)
+static int setup(void **state, const char *which)
 {
     struct store *s = calloc(1, sizeof *s);
     if (!s)
@@ -51,7 +93,10 @@ static int setup(void **state, bool file)
     atomic_store(&s->clock.wall_us, START_US);
     random_seed(&s->random, 1);
     arena_init(&s->arena, 256 * 1024 * 1024);
-    if (file) {
+    if (store_is_postgres()) {
+        s->silent = store_is("postgres-silent");
+        place_make(&s->place, store_is_pooled());
+    } else if (strcmp(which, "sqlite-file") == 0) {
         snprintf(s->dir, sizeof s->dir, "/tmp/subpay-test-XXXXXX");
         if (!mkdtemp(s->dir))
             return -1;
@@ -63,18 +108,24 @@ static int setup(void **state, bool file)
 
 int store_setup(void **state)
 {
+    static const char *const ALLOWED[] = {"sqlite",        "sqlite-file",     "postgres",
+                                          "postgres-rows", "postgres-silent", "postgres-pooled"};
     const char *which = getenv("SUBPAY_TEST_STORE");
-    if (!which || strcmp(which, "sqlite") == 0)
-        return setup(state, false);
-    if (strcmp(which, "sqlite-file") == 0)
-        return setup(state, true);
-    fprintf(stderr, "SUBPAY_TEST_STORE=%s: allowed are sqlite, sqlite-file\n", which);
+    if (!which)
+        which = ALLOWED[0];
+    for (size_t i = 0; i < sizeof ALLOWED / sizeof ALLOWED[0]; i++)
+        if (strcmp(which, ALLOWED[i]) == 0)
+            return setup(state, which);
+    fprintf(stderr,
+            "SUBPAY_TEST_STORE=%s: allowed are sqlite, sqlite-file, postgres, "
+            "postgres-rows, postgres-silent, postgres-pooled\n",
+            which);
     return -1;
 }
 
 int store_setup_file(void **state)
 {
-    return setup(state, true);
+    return store_is_postgres() ? store_setup(state) : setup(state, "sqlite-file");
 }
 
 void store_close(struct store *s)
@@ -82,14 +133,16 @@ void store_close(struct store *s)
     views_close(s->views);
     ledger_close(s->ledger);
     embedded_close(s->embedded);
+    postgres_close(s->postgres);
     s->views = NULL;
     s->ledger = NULL;
     s->embedded = NULL;
+    s->postgres = NULL;
 }
 
 void store_reopen(struct store *s)
 {
-    assert_true(s->dir[0] != '\0');
+    assert_true(s->dir[0] != '\0' || s->postgres);
     store_close(s);
     store_open(s);
 }
@@ -127,20 +180,25 @@ void store_advance(struct store *s, int64_t us)
 
 static struct db *tables(struct store *s)
 {
-    return writer_db(embedded_writer(s->embedded));
+    return s->place.name[0] ? s->place.tables : writer_db(embedded_writer(s->embedded));
+}
+
+struct db *store_looks(struct store *s)
+{
+    return s->place.name[0] ? s->place.looks : tables(s);
 }
 
 int64_t store_i64(struct store *s, const char *sql, const char *text)
 {
     struct query q;
     int64_t value = 0;
-    query_open(&q, tables(s), sql);
+    query_open(&q, store_looks(s), sql);
     if (text)
         query_bind_text(&q, text);
     if (query_next(&q))
         value = query_i64(&q, 0);
     if (query_close(&q) != ERR_OK)
-        fail_msg("%s: %s", sql, db_why(tables(s)));
+        fail_msg("%s: %s", sql, db_why(store_looks(s)));
     return value;
 }
 
@@ -148,7 +206,7 @@ const char *store_text(struct store *s, const char *sql, const char *text)
 {
     struct query q;
     const char *value = "";
-    query_open(&q, tables(s), sql);
+    query_open(&q, store_looks(s), sql);
     if (text)
         query_bind_text(&q, text);
     if (query_next(&q)) {
@@ -156,13 +214,18 @@ const char *store_text(struct store *s, const char *sql, const char *text)
         value = arena_text(&s->arena, value, strlen(value));
     }
     if (query_close(&q) != ERR_OK)
-        fail_msg("%s: %s", sql, db_why(tables(s)));
+        fail_msg("%s: %s", sql, db_why(store_looks(s)));
     return value;
 }
 
 enum err store_try_sql(struct store *s, const char *sql)
 {
     return db_script(tables(s), sql);
+}
+
+void store_rollback(struct store *s)
+{
+    db_rollback(tables(s));
 }
 
 void store_sql(struct store *s, const char *sql)
@@ -261,7 +324,7 @@ struct ledger_claim claim_default(void)
     };
 }
 
-struct ledger_claimed claim_with(struct store *s, const struct ledger_claim *claim)
+struct ledger_claimed claim_as(struct store *s, const struct ledger_claim *claim)
 {
     struct ledger_claimed out = {0};
     if (ledger_claim(s->ledger, claim, &s->arena, &out) != ERR_OK)
@@ -272,7 +335,7 @@ struct ledger_claimed claim_with(struct store *s, const struct ledger_claim *cla
 struct ledger_claimed claim_ok(struct store *s)
 {
     struct ledger_claim claim = claim_default();
-    return claim_with(s, &claim);
+    return claim_as(s, &claim);
 }
 
 struct attempt claim_one(struct store *s, int payment_n)
@@ -412,10 +475,20 @@ struct ledger_learned learn_ok(struct store *s, struct journal_entry line)
     return learn_with(s, true, &line, 1);
 }
 
+struct uuid learned_with(struct store *s, struct uuid waited)
+{
+    struct uuid stands = payment(999);
+    if (ledger_learned_all(s->ledger, &waited, &stands) != ERR_OK)
+        fail_msg("learned_all: %s", ledger_why(s->ledger));
+    return stands;
+}
+
 void learned_ok(struct store *s)
 {
-    if (ledger_learned_all(s->ledger) != ERR_OK)
-        fail_msg("learned_all: %s", ledger_why(s->ledger));
+    struct uuid mark = learned_with(s, UUID_NIL);
+    if (!uuid_is_nil(&mark))
+        mark = learned_with(s, mark);
+    assert_true(uuid_is_nil(&mark));
 }
 
 void subscribe(struct store *s, int user_n, int payment_n)

@@ -1,5 +1,7 @@
-/* suite.h: a store to test against, chosen by SUBPAY_TEST_STORE: sqlite (default, in memory) or
- * sqlite-file.
+/* suite.h: a store to test against, chosen by SUBPAY_TEST_STORE: sqlite (default, in memory),
+ * sqlite-file, or with a server at SUBPAY_TEST_POSTGRES (tests/postgres.py) postgres,
+ * postgres-rows (every verb in the form of SQLite), postgres-silent (without NOTIFY) or
+ * postgres-pooled (through SUBPAY_TEST_POSTGRES_POOLED).
  *
  * A test gets a fresh store with a clock that moves only when told, and afterwards store_sane
  * recomputes everything that can be recomputed. Helpers fail the test by themselves; those that
@@ -21,6 +23,7 @@
 #include "ledger/embedded.h"
 #include "ledger/ledger.h"
 #include "ledger/views.h"
+#include "suite_postgres.h"
 
 #define SECOND US_PER_S
 #define HOUR (3600 * US_PER_S)
@@ -40,29 +43,42 @@ struct test_clock {
 struct store {
     struct test_clock clock;
     struct random_seeded random;
-    struct embedded *embedded;
+    struct embedded *embedded; /* or: */
+    struct postgres *postgres;
+    bool silent;
+    struct place place;
     struct ledger *ledger;
     struct views *views;
     struct arena arena;
-    char dir[64];     /* "" in memory */
+    char dir[64];     /* of the file, else "" */
     int64_t next;     /* the position */
     int64_t line;     /* the journal's last line */
     unsigned changes; /* what the watcher was told since it was last zeroed */
 };
 
 int store_setup(void **state);
-int store_setup_file(void **state); /* always in a file */
-int store_teardown(void **state);   /* sane, then closed */
+int store_setup_file(void **state); /* in a file, or PostgreSQL: it can be opened again */
+bool store_is_postgres(void);
+bool store_is_pooled(void);
+int store_teardown(void **state); /* sane, then closed */
 void store_close(struct store *s);
-void store_reopen(struct store *s); /* a file: as after a crash, by closing everything */
+void store_open(struct store *s);
+void store_reopen(struct store *s); /* a file or PostgreSQL: as after a crash, all handles closed */
 void store_sane(struct store *s);
+const char *store_wrong(struct store *s); /* NULL, or the rule that is not kept */
 void store_advance(struct store *s, int64_t us);
+/* Another handle. */
+enum err store_ledger(struct store *s, struct ledger **out);
+enum err store_views(struct store *s, struct views **out);
 
-/* Straight at the tables: ?1 is the text, NULL for none. */
+/* Straight at the tables: ?1 is the text, NULL for none. On PostgreSQL these two see ids and times
+ * as SQLite stores them (suite_postgres.h); store_sql and store_try_sql work on the tables. */
 int64_t store_i64(struct store *s, const char *sql, const char *text);
 const char *store_text(struct store *s, const char *sql, const char *text); /* in the arena */
 void store_sql(struct store *s, const char *sql);
 enum err store_try_sql(struct store *s, const char *sql);
+void store_rollback(struct store *s); /* of store_sql's BEGIN; also after a failure */
+struct db *store_looks(struct store *s);
 
 /* Small numbers as ids; 0 is nil. */
 struct uuid user(int n);
@@ -78,7 +94,7 @@ enum err store_append(struct store *s, struct ledger_record *records, size_t cou
 void append_ok(struct store *s, struct ledger_record record);
 
 struct ledger_claim claim_default(void);
-struct ledger_claimed claim_with(struct store *s, const struct ledger_claim *claim);
+struct ledger_claimed claim_as(struct store *s, const struct ledger_claim *claim);
 struct ledger_claimed claim_ok(struct store *s);
 struct attempt claim_one(struct store *s, int payment_n); /* exactly that one is to be sent */
 void claim_none(struct store *s);                         /* nothing is to be sent */
@@ -105,7 +121,8 @@ struct journal_entry line_of(struct store *s, int user_n, int payment_n, enum le
 struct ledger_learned learn_with(struct store *s, bool hold, const struct journal_entry *lines,
                                  size_t count);
 struct ledger_learned learn_ok(struct store *s, struct journal_entry line); /* held */
-void learned_ok(struct store *s);
+struct uuid learned_with(struct store *s, struct uuid waited); /* the mark that stands */
+void learned_ok(struct store *s); /* and, if books were rewound, once more after the wait */
 int64_t journal_position(struct store *s);
 
 /* "processed/error cancelled", "duplicated/unknown ->3" (the payment it duplicates, by number) … */

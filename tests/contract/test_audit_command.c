@@ -1,16 +1,12 @@
 /* `subpay audit` over a store that the ledger's verbs made: exit codes, both forms of the
  * report, and every place where a journal may be: a processing over HTTP, the simulator's file,
  * nowhere. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "suite.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +15,9 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "cli/audit_log.h"
 #include "cli/cli.h"
-#include "ledger/embedded.h"
+#include "queue/local.h"
 
 #define ALICE "11111111-1111-4111-8111-111111111111"
 #define BOB "22222222-2222-4222-8222-222222222222"
@@ -30,7 +27,9 @@
 
 struct world {
     char folder[64], home[512];
-    struct embedded *store;
+    struct embedded *store; /* or: */
+    struct postgres *postgres;
+    struct place place;
     struct ledger *ledger;
     struct arena arena;
     int64_t next; /* position in the log */
@@ -91,7 +90,7 @@ static void process(struct world *w, enum payment_status outcome, bool settle)
     }
 }
 
-static void tell(struct world *w)
+static void tell_all(struct world *w)
 {
     struct telling *tellings;
     size_t count;
@@ -114,14 +113,25 @@ static void live(struct world *w)
     process(w, PAYMENT_ACCEPTED, true);
     append(w, BOB, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_YEAR);
     process(w, PAYMENT_DECLINE, true);
-    tell(w);
+    tell_all(w);
     append(w, ALICE, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_YEAR); /* a second subscription */
     process(w, PAYMENT_ACCEPTED, true);
     append(w, ALICE, PAYMENT_TYPE_REFUND, SUBSCRIPTION_MONTH);
     process(w, PAYMENT_ACCEPTED, true);
     append(w, ALICE, PAYMENT_TYPE_REFUND, SUBSCRIPTION_MONTH);
     process(w, PAYMENT_ACCEPTED, true);
-    tell(w);
+    tell_all(w);
+}
+
+static void postgres_make(struct world *w)
+{
+    char why[256];
+    place_make(&w->place, store_is_pooled());
+    setenv("DATABASE_URL", w->place.url, 1);
+    const struct postgres_settings settings = {.url = w->place.url};
+    if (postgres_open(&w->postgres, &settings, random_real(), why, sizeof why) != ERR_OK)
+        fail_msg("%s", why);
+    assert_int_equal(postgres_ledger(w->postgres, &w->ledger), ERR_OK);
 }
 
 static int world_make(void **state)
@@ -140,9 +150,15 @@ static int world_make(void **state)
     unsetenv("PROCESSING_TOKEN");
     arena_init(&w->arena, 1 << 20);
     str_init(&w->journal, 1 << 20);
-    if (embedded_open(&w->store, w->folder, clock_real(), random_real(), why, sizeof why) != ERR_OK)
+    unsetenv("KAFKA_HOST");
+    unsetenv("DATABASE_URL");
+    if (store_is_postgres())
+        postgres_make(w);
+    else if (embedded_open(&w->store, w->folder, clock_real(), random_real(), why, sizeof why) !=
+             ERR_OK)
         fail_msg("%s", why);
-    assert_int_equal(embedded_ledger(w->store, &w->ledger), ERR_OK);
+    if (!store_is_postgres())
+        assert_int_equal(embedded_ledger(w->store, &w->ledger), ERR_OK);
     *state = w;
     return 0;
 }
@@ -153,6 +169,7 @@ static int world_drop(void **state)
     char removal[128];
     ledger_close(w->ledger);
     embedded_close(w->store);
+    postgres_close(w->postgres);
     arena_release(&w->arena);
     str_release(&w->journal);
     int rc = chdir(w->home);
@@ -204,8 +221,15 @@ static int command(const char *option, char **out, char **complaint)
     return code;
 }
 
+/* Beside PostgreSQL there is a queue elsewhere, or what is in it cannot be checked. */
+static int without_queue(int code)
+{
+    return code == CLI_DONE && store_is_postgres() ? CLI_NOT_CHECKED : code;
+}
+
 static void expect(int code, const char *in_output)
 {
+    code = without_queue(code);
     char *out, *complaint;
     int got = command(NULL, &out, &complaint);
     if (got != code || strstr(out, in_output) == NULL)
@@ -351,6 +375,11 @@ static void processing_stop(struct processing *p)
 static void test_no_database(void **state)
 {
     (void)state;
+    if (store_is_postgres()) {
+        setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing", 1);
+        expect_complaint(NULL, CLI_FAILED, "audit: DATABASE_URL: ");
+        return;
+    }
     setenv("DATA_DIR", "/tmp/there-is-no-such-folder", 1);
     expect_complaint(NULL, CLI_FAILED,
                      "DATA_DIR=/tmp/there-is-no-such-folder: there is no subpay.db");
@@ -462,7 +491,7 @@ static void test_another_instance(void **state)
            "\n   listed, not judged: 1\n      ee000000-0000-0000-0000-000000000001 was sent "
            "to another instance of the processing: the-old-one\n");
     char *out, *complaint;
-    assert_int_equal(command("--json", &out, &complaint), CLI_DONE);
+    assert_int_equal(command("--json", &out, &complaint), without_queue(CLI_DONE));
     assert_non_null(strstr(out, "\"listed\":1,\"listings\":[\"ee000000"));
     free(out);
     free(complaint);
@@ -487,11 +516,187 @@ static void expect_told(int code, const char *in_output)
     free(complaint);
 }
 
+/* ---- a queue ---- */
+
+#define TOLD "ee000000-0000-0000-0000-000000000001"
+#define VALUE                                                                                      \
+    "{\"payment_id\":\"" TOLD "\",\"user_id\":\"" ALICE "\",\"payment_type\":\"payment\","         \
+    "\"subscription_type\":\"month\",\"requested_at\":\"2026-03-10T12:00:00Z\"}"
+
+struct heard {
+    int records, rejected;
+    int64_t last;
+    enum err err; /* to answer with */
+};
+
+static enum err heard_take(void *to, const struct record *record, bool rejected)
+{
+    struct heard *h = to;
+    h->records += !rejected;
+    h->rejected += rejected;
+    assert_true(record->offset > h->last || h->records + h->rejected == 1);
+    h->last = record->offset;
+    return h->err;
+}
+
+/* Any driver: here the embedded one. */
+static void test_log_read(void **state)
+{
+    struct world *w = *state;
+    struct db *reader;
+    struct queue *q;
+    struct heard h = {.err = ERR_OK};
+    if (store_is_postgres())
+        skip();
+    assert_int_equal(
+        db_script(writer_db(embedded_writer(w->store)),
+                  "INSERT INTO queue_topics (id, topic, log_id, next) VALUES (7, 't', 'l', 6000), "
+                  "(8, 'empty', 'e', 0);"
+                  "WITH RECURSIVE n (i) AS (VALUES (1000) UNION ALL SELECT i + 1 FROM n "
+                  "WHERE i < 5999) INSERT INTO queue_records (topic_id, offset, timestamp_us, "
+                  "value) SELECT 7, i, 0, CAST('v' AS BLOB) FROM n;"),
+        ERR_OK);
+    assert_int_equal(embedded_reader(w->store, &reader), ERR_OK);
+    for (int i = 0; i < 4; i++) {
+        static const char *const TOPICS[] = {"t", "empty", "none", "t"};
+        static const enum err ENDS[] = {ERR_OK, ERR_OK, ERR_NOT_FOUND, ERR_IO};
+        h = (struct heard){.err = i < 3 ? ERR_OK : ERR_IO};
+        assert_int_equal(local_queue_open(&q, NULL, reader), ERR_OK);
+        assert_int_equal(audit_log_read(q, TOPICS[i], heard_take, &h, i == 0), ENDS[i]);
+        assert_int_equal(h.rejected, i == 0 ? 5000 : 0);
+        assert_int_equal(h.records, i == 3 ? 1 : 0);
+        queue_close(q);
+    }
+    embedded_reader_close(w->store, reader);
+}
+
+static void test_no_queue(void **state)
+{
+    if (!store_is_postgres())
+        skip();
+    append(*state, ALICE, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_MONTH);
+    expect(CLI_NOT_CHECKED,
+           "I1 not checked (0 checked): the queue cannot be read: KAFKA_HOST is unset\n");
+    expect(CLI_NOT_CHECKED, "I4 ok 1 checked\n");
+    expect(CLI_NOT_CHECKED, "I10 ok 1 checked\n");
+}
+
+/* Nothing of a session lasts there. */
+static void test_pooled(void **state)
+{
+    (void)state;
+    expect_complaint(NULL, CLI_USAGE, "DATABASE_URL: audit keeps temporary tables");
+}
+
+struct cluster {
+    struct kafka *kafka;
+    struct queue *queue;
+    atomic_int durable;
+    char topic[64], rejected[80];
+};
+
+static void durable(void *ctx, uint64_t token, enum queue_outcome outcome)
+{
+    (void)token;
+    assert_int_equal(outcome, QUEUE_DURABLE);
+    atomic_fetch_add(&((struct cluster *)ctx)->durable, 1);
+}
+
+static void publish(struct cluster *c, const char *topic, const char *key, const char *value)
+{
+    const struct queue_message m = {.topic = topic,
+                                    .key = key,
+                                    .key_len = strlen(key),
+                                    .value = value,
+                                    .value_len = strlen(value),
+                                    .timestamp_us = REQUEST_NO_TIME};
+    int before = atomic_load(&c->durable);
+    assert_int_equal(queue_publish(c->queue, &m, durable, c, 0), ERR_OK);
+    while (atomic_load(&c->durable) == before)
+        sched_yield();
+}
+
+static void cluster_open(struct cluster *c)
+{
+    char why[256];
+    const char *brokers = getenv("SUBPAY_TEST_KAFKA");
+    const struct kafka_settings settings = {
+        .brokers = brokers, .client_id = "test", .retention_days = 7, .clock = clock_real()};
+    if (kafka_open(&c->kafka, &settings, why, sizeof why) != ERR_OK)
+        fail_msg("%s", why);
+    assert_int_equal(kafka_queue_open(&c->queue, c->kafka, NULL), ERR_OK);
+    snprintf(c->topic, sizeof c->topic, "audit-%lld", (long long)clock_wall_us(clock_real()));
+    snprintf(c->rejected, sizeof c->rejected, "%s.rejected", c->topic);
+    assert_int_equal(queue_create(c->queue, c->topic, 3), ERR_OK);
+    setenv("KAFKA_BROKERS", brokers, 1);
+    setenv("KAFKA_TOPIC", c->topic, 1);
+}
+
+/* The saver has taken all that is there. */
+static void positions_set(struct world *w, struct cluster *c, const char *log_id)
+{
+    struct query q;
+    for (int32_t i = 0; i < 3; i++) {
+        struct queue_log log;
+        assert_int_equal(queue_log(c->queue, c->topic, i, &log), ERR_OK);
+        query_open(&q, w->place.tables,
+                   "INSERT INTO positions (topic, partition, partitions, next, log_id, checksum) "
+                   "VALUES (?1, ?2, 3, ?3, ?4, 0) ON CONFLICT (topic, partition) "
+                   "DO UPDATE SET next = excluded.next, log_id = excluded.log_id");
+        query_bind_text(&q, c->topic);
+        query_bind_i64(&q, i);
+        query_bind_i64(&q, log.next);
+        query_bind_text(&q, log_id != NULL ? log_id : log.log_id);
+        assert_int_equal(query_run(&q), ERR_OK);
+    }
+}
+
+static void expect_exactly(int code, const char *in_output)
+{
+    char *out, *complaint;
+    int got = command(NULL, &out, &complaint);
+    if (got != code || strstr(out, in_output) == NULL)
+        fail_msg("exit code %d, not %d, or no \"%s\" in:\n%s%s", got, code, in_output, out,
+                 complaint);
+    free(out);
+    free(complaint);
+}
+
+static void test_kafka(void **state)
+{
+    struct world *w = *state;
+    struct cluster c = {.durable = 0};
+    if (!store_is_postgres() || getenv("SUBPAY_TEST_KAFKA") == NULL)
+        skip();
+    cluster_open(&c);
+    append(w, ALICE, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_MONTH);
+    publish(&c, c.topic, ALICE, VALUE);
+    publish(&c, c.topic, BOB, "what?");
+    publish(&c, c.topic, ALICE, VALUE);            /* again */
+    expect_exactly(CLI_DONE, "I1 ok 0 checked\n"); /* none is taken */
+    positions_set(w, &c, NULL);
+    expect_exactly(CLI_FAILED,
+                   "cannot be understood, and was not rejected"); /* no such topic yet */
+    assert_int_equal(queue_create(c.queue, c.rejected, 1), ERR_OK);
+    publish(&c, c.rejected, BOB, "what?");
+    expect_exactly(CLI_DONE, "I1 ok 3 checked\n");
+    positions_set(w, &c, "another-cluster");
+    expect_exactly(CLI_NOT_CHECKED, "the queue cannot be read: the saver's position is in another "
+                                    "log (another-cluster, not ");
+    setenv("KAFKA_BROKERS", "127.0.0.1:1", 1);
+    expect_exactly(CLI_NOT_CHECKED, "I1 not checked (0 checked): the queue cannot be read: audit-");
+    unsetenv("KAFKA_BROKERS");
+    queue_close(c.queue);
+    kafka_close(c.kafka);
+}
+
 #define STORED "EE000000-0000-0000-0000-000000000001"
 #define LOST "ee000000-0000-0000-0000-000000000009"
 static void test_accepted(void **state)
 {
     struct world *w = *state;
+    if (store_is_postgres())
+        skip(); /* without a queue nobody can say */
     append(w, ALICE, PAYMENT_TYPE_PAYMENT, SUBSCRIPTION_MONTH);
     expect_complaint("--accepted=told", CLI_USAGE, "--accepted told: No such file");
     told_file(STORED "\n\n  " STORED " \r\n");
@@ -525,6 +730,11 @@ int main(void)
         WITH_WORLD(test_simulator_over_http),
         WITH_WORLD(test_another_instance),
         WITH_WORLD(test_accepted),
+        WITH_WORLD(test_log_read),
+        WITH_WORLD(test_no_queue),
+        WITH_WORLD(test_kafka),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest pooled[] = {WITH_WORLD(test_pooled)};
+    return store_is_pooled() ? cmocka_run_group_tests(pooled, NULL, NULL)
+                             : cmocka_run_group_tests(tests, NULL, NULL);
 }

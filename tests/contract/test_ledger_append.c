@@ -18,7 +18,7 @@ static void stores_in_order_with_price_and_event(void **state)
         assert_int_equal(r[i].verdict, APPEND_STORED);
     assert_string_equal(store_text(s,
                                    "SELECT group_concat(id) FROM (SELECT id FROM payments "
-                                   "ORDER BY seq)",
+                                   "ORDER BY seq) x",
                                    NULL),
                         store_text(s,
                                    "SELECT 'bb000000-0000-7000-8000-000000000001,' || "

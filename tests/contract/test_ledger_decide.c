@@ -203,7 +203,7 @@ static void a_heartbeat_is_the_last_one(void **state)
     assert_int_equal(ledger_heartbeat(s->ledger, "saver"), ERR_OK);
     assert_string_equal(store_text(s,
                                    "SELECT group_concat(service || ' ' || at, ',') FROM "
-                                   "(SELECT * FROM heartbeats ORDER BY service)",
+                                   "(SELECT * FROM heartbeats ORDER BY service) x",
                                    NULL),
                         "processor 2025-11-24T16:00:01.000000Z,saver 2025-11-24T16:00:01.000000Z");
 }

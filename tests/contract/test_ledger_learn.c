@@ -208,6 +208,10 @@ static void an_executed_amount_that_differs_from_the_price_is_the_truth(void **s
     e.money.amount_minor = 50000;
     assert_true(learn_ok(s, e).rewound);
     assert_int_equal(store_i64(s, "SELECT amount FROM payments", NULL), 50000);
+    append_ok(s, pays(2, 2));
+    e = line_of(s, 2, 2, LEARN_SUCCESS);
+    e.money.amount_minor = 9; /* the last move says what it was, not the largest */
+    assert_true(learn_ok(s, e).rewound);
     learned_ok(s);
 }
 
@@ -318,6 +322,27 @@ static void the_recorded_one_stands_for_the_older_ones(void **state)
     learned_ok(s); /* harmless */
 }
 
+/* More of them than are looked at one by one. */
+static void it_stands_for_a_crowd_but_not_for_what_was_sent(void **state)
+{
+    struct store *s = *state;
+    enum { CROWD = 1100 };
+    static struct ledger_record r[CROWD + 2];
+    for (int i = 0; i < CROWD + 2; i++)
+        r[i] = pays(1, i + 1);
+    assert_int_equal(store_append(s, r, CROWD + 2), ERR_OK);
+    store_sql(s, "UPDATE payments SET ask_first = 1 WHERE seq = 300");
+    assert_true(learn_ok(s, line_of(s, 1, CROWD + 1, LEARN_DECLINE)).rewound);
+    learned_ok(s);
+    assert_int_equal(store_i64(s, "SELECT count(*) FROM payments WHERE duplicate_of = ?1",
+                               id_text(s, CROWD + 1)),
+                     CROWD - 1);
+    assert_status(s, 300, "new/unknown");
+    assert_status(s, CROWD + 2, "new/unknown");
+    assert_int_equal(event_count(s, 1), 2);
+    assert_string_equal(last_event(s, CROWD), last_event(s, 1));
+}
+
 /* A was in flight in the backup; afterwards it was answered, and B was sent. */
 static void nothing_becomes_a_duplicate_while_the_books_are_rewound(void **state)
 {
@@ -370,6 +395,27 @@ static void a_refund_that_was_decided_gives_way_to_the_recorded_one(void **state
     assert_status(s, 2, "processed/error refused");
 }
 
+/* The answer cannot be understood: this payment alone is asked about, nobody waits for it. */
+static void what_is_unclear_is_asked_about(void **state)
+{
+    struct store *s = *state;
+    append_ok(s, pays(1, 1));
+    append_ok(s, pays(2, 2));
+    struct journal_entry e = line_of(s, 1, 1, LEARN_UNCLEAR);
+    e.processing_id = "";
+    assert_true(learn_ok(s, e).rewound);
+    learned_ok(s);
+    assert_status(s, 1, "in_processing/unknown");
+    claim_one(s, 2);
+    struct attempt a = due_is(s, 1);
+    assert_true(a.ask_only);
+    assert_false(a.pending);
+    e.seq = ++s->line;
+    assert_false(learn_ok(s, e).rewound); /* once more */
+    learned_ok(s);
+    settle_ok(s, fact_of(s, 1, PAYMENT_DECLINE));
+}
+
 static void a_second_page_is_asked_about_first(void **state)
 {
     struct store *s = *state;
@@ -394,7 +440,7 @@ static void contradictions_are_alarms_and_change_nothing(void **state)
     struct ledger_record r[] = {pays(2, 2), pays(2, 3), pays(4, 5)};
     assert_int_equal(store_append(s, r, 3), ERR_OK);
     struct ledger_claim claim = claim_default();
-    (void)claim_with(s, &claim);
+    (void)claim_as(s, &claim);
     struct journal_entry lines[] = {
         line_of(s, 1, 1, LEARN_DECLINE), /* recorded otherwise */
         line_of(s, 2, 2, LEARN_SUCCESS), /* a duplicate */
@@ -455,8 +501,10 @@ static void damage_of_one_user_does_not_stop_the_end(void **state)
         append_ok(s, pays(n, 10 + n));
         (void)learn_ok(s, line_of(s, n, 10 + n, LEARN_DECLINE));
     }
-    store_sql(s, "UPDATE payments SET payment_type = 'refund' WHERE seq = 3; "
-                 "UPDATE payments SET id = 'x' WHERE seq = 3;");
+    store_sql(s, store_is_postgres()
+                     ? "ALTER TABLE payments DROP CONSTRAINT payments_payment_type_check; "
+                       "UPDATE payments SET payment_type = 'x' WHERE seq = 3"
+                     : "UPDATE payments SET id = 'x' WHERE seq = 3");
     learned_ok(s);
     assert_status(s, 1, "duplicated/unknown ->11");
     assert_status(s, 3, "duplicated/unknown ->13");
@@ -465,6 +513,9 @@ static void damage_of_one_user_does_not_stop_the_end(void **state)
     claim_none(s);
     store_sql(s, "UPDATE payments SET id = 'bb000000-0000-7000-8000-000000000002', "
                  "payment_type = 'payment' WHERE seq = 3;");
+    if (store_is_postgres())
+        store_sql(s, "ALTER TABLE payments ADD CONSTRAINT payments_payment_type_check "
+                     "CHECK (payment_type IN ('payment', 'refund'))");
     learned_ok(s);
     assert_status(s, 2, "duplicated/unknown ->12");
 }
@@ -481,6 +532,77 @@ static void an_answer_during_a_reading_is_held_too(void **state)
     learned_ok(s);
     claim_none(s);
     assert_status(s, 3, "duplicated/unknown ->2"); /* rule 3 */
+}
+
+/* ---- the mark of rewound books ---- */
+
+static void nobody_sends_while_the_mark_stands(void **state)
+{
+    struct store *s = *state;
+    const struct ledger_claim claim = claim_default();
+    sent(s, 1, 1);
+    sent(s, 2, 2);
+    append_ok(s, pays(2, 3)); /* a double click */
+    append_ok(s, pays(3, 4));
+    append_ok(s, pays(4, 5));
+    assert_true(learn_ok(s, line_of(s, 3, 4, LEARN_DECLINE)).rewound);
+    store_reopen(s);           /* the process died */
+    store_advance(s, 9 * DAY); /* that does not make it go away */
+    const struct uuid mark = learned_with(s, UUID_NIL);
+    assert_false(uuid_is_nil(&mark));
+    struct ledger_claimed claimed = claim_as(s, &claim); /* of another one, that knows nothing */
+    assert_int_equal(claimed.users, 0);
+    assert_true(uuid_equal(&claimed.rewound, &mark));
+    struct attempt *due = NULL;
+    size_t count = 0;
+    assert_int_equal(ledger_due(s->ledger, 10, LEASE_US, &s->arena, &due, &count), ERR_OK);
+    assert_int_equal(count, 2);
+    assert_true(due[0].rewound && due[1].rewound);
+    assert_int_equal(settled_ok(s, fact_of(s, 2, PAYMENT_DECLINE)).waiting_duplicated, 0);
+    assert_status(s, 3, "new/unknown"); /* it may have been sent: a line about it may come */
+
+    struct uuid stands = learned_with(s, payment(77)); /* not this one was waited for */
+    assert_true(uuid_equal(&stands, &mark));
+    assert_status(s, 3, "new/unknown");
+    stands = learned_with(s, mark);
+    assert_true(uuid_is_nil(&stands));
+    assert_status(s, 3, "duplicated/unknown ->2");
+    claimed = claim_as(s, &claim);
+    assert_true(uuid_is_nil(&claimed.rewound));
+    assert_int_equal(claimed.attempt_count, 0); /* all are too old by now */
+    assert_status(s, 5, "processed/error too_old");
+    store_advance(s, LEASE_US);
+    assert_false(due_is(s, 1).rewound);
+}
+
+static void what_is_seen_during_the_wait_makes_it_wait_again(void **state)
+{
+    struct store *s = *state;
+    sent(s, 2, 2);
+    append_ok(s, pays(1, 1));
+    append_ok(s, pays(2, 3));
+    (void)learn_ok(s, line_of(s, 1, 1, LEARN_DECLINE));
+    (void)learn_ok(s, line_of(s, 2, 2, LEARN_DECLINE));
+    struct uuid first = learned_with(s, UUID_NIL);
+    assert_status(s, 3, "new/unknown");
+    assert_true(learn_ok(s, line_of(s, 2, 3, LEARN_SUCCESS)).rewound); /* it had been sent, too */
+    struct uuid second = learned_with(s, first);
+    assert_false(uuid_is_nil(&second) || uuid_equal(&second, &first));
+    learned_ok(s);
+    assert_status(s, 3, "processed/accepted");
+    assert_int_equal(alarms(s), 0);
+    claim_none(s);
+}
+
+static void books_that_are_not_behind_leave_no_mark(void **state)
+{
+    struct store *s = *state;
+    sent(s, 1, 1);
+    append_ok(s, pays(2, 2));
+    (void)learn_ok(s, line_of(s, 1, 1, LEARN_SUCCESS));
+    const struct uuid mark = learned_with(s, UUID_NIL);
+    assert_true(uuid_is_nil(&mark));
+    claim_one(s, 2);
 }
 
 int main(void)
@@ -505,15 +627,20 @@ int main(void)
         T(an_unknown_one_that_waits_is_made_and_adopted_and_then_answered),
         T(a_refund_without_an_answer_is_adopted_without_a_page),
         T(the_recorded_one_stands_for_the_older_ones),
+        T(it_stands_for_a_crowd_but_not_for_what_was_sent),
         T(nothing_becomes_a_duplicate_while_the_books_are_rewound),
         T(a_person_had_decided_about_the_one_in_flight),
         T(a_refund_that_was_decided_gives_way_to_the_recorded_one),
+        T(what_is_unclear_is_asked_about),
         T(a_second_page_is_asked_about_first),
         T(contradictions_are_alarms_and_change_nothing),
         T(many_users),
         F(a_reading_that_died_is_completed_by_the_next),
         T(damage_of_one_user_does_not_stop_the_end),
         T(an_answer_during_a_reading_is_held_too),
+        F(nobody_sends_while_the_mark_stands),
+        T(what_is_seen_during_the_wait_makes_it_wait_again),
+        T(books_that_are_not_behind_leave_no_mark),
     };
     return cmocka_run_group_tests_name("ledger_learn", tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@ static const char *periods(struct store *s, int user_n)
                       "SELECT coalesce(group_concat(x, ' | '), '') FROM (SELECT "
                       "substr(starts_at, 1, 16) || '..' || substr(ends_at, 1, 16) || "
                       "coalesce(' ' || end_reason, '') AS x FROM subscriptions WHERE user_id = ?1 "
-                      "ORDER BY starts_at, ends_at)",
+                      "ORDER BY starts_at, ends_at) x",
                       text_of(s, &u));
 }
 
@@ -112,8 +112,8 @@ static void the_database_itself_forbids_overlaps(void **state)
     struct store *s = *state;
     subscribe(s, 1, 1);
 #define PERIOD(from, until)                                                                        \
-    "INSERT INTO subscriptions SELECT 'dd' || substr(id, 3), user_id, NULL, 'month', '" from       \
-    "T00:00:00.000000Z', '" until "T00:00:00.000000Z', '" until                                    \
+    "INSERT INTO subscriptions SELECT 'dd000000-0000-7000-8000-000000000001', user_id, NULL, "     \
+    "'month', '" from "T00:00:00.000000Z', '" until "T00:00:00.000000Z', '" until                  \
     "T00:00:00.000000Z', NULL FROM subscriptions"
     assert_int_equal(store_try_sql(s, PERIOD("2025-12-01", "2025-12-02")), ERR_CONFLICT);
     assert_int_equal(store_try_sql(s, PERIOD("2025-11-01", "2025-11-25")), ERR_CONFLICT);
@@ -126,10 +126,10 @@ static void the_database_itself_forbids_overlaps(void **state)
     assert_int_equal(store_try_sql(s, "UPDATE subscriptions SET ends_at = '2025-12-09', "
                                       "expiration_date = '2025-12-09' WHERE payment_id IS NULL"),
                      ERR_CONFLICT);
-    store_sql(s, "ROLLBACK");
+    store_rollback(s);
     store_sql(s, "BEGIN");
     store_sql(s, PERIOD("2025-12-25", "2026-01-25"));
-    store_sql(s, "ROLLBACK");
+    store_rollback(s);
 }
 
 /* ---- rule 2 ---- */

@@ -169,7 +169,7 @@ static void every_handle_hears_of_every_commit(void **state)
     struct store *s = *state;
     struct ledger *other;
     unsigned seen = 0;
-    assert_int_equal(embedded_ledger(s->embedded, &other), ERR_OK);
+    assert_int_equal(store_ledger(s, &other), ERR_OK);
     ledger_watch(other, count_changes, &seen);
     append_ok(s, pays(1, 1));
     assert_int_equal(seen, LEDGER_CHANGE_STORED | LEDGER_CHANGE_PAYMENT);

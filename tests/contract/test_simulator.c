@@ -84,6 +84,34 @@ static void requests_are_checked(void **state)
     assert_int_equal(journal_lines(s), 0);
 }
 
+/* What no reader of the journal could take is not executed: one such line would stop everything. */
+static void a_line_that_nobody_can_read_is_not_made(void **state)
+{
+    static const struct {
+        const char *name, *value;
+    } BAD[] = {
+        {"user_id", "00000000-0000-0000-0000-000000000000"},
+        {"payment_id", "00000000-0000-0000-0000-000000000000"},
+        {"requested_at", "1969-12-31T23:59:59Z"},
+        {"requested_at", "9999-12-31T23:59:59-23:00"},
+    };
+    struct stage *s = *state;
+    char body[BODY_MAX];
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        const char *good = body_of(1, USER, NULL, 39900), *at = strstr(good, BAD[i].name);
+        at += strlen(BAD[i].name) + strlen("\":\"");
+        snprintf(body, sizeof body, "%.*s%s%s", (int)(at - good), good, BAD[i].value,
+                 strchr(at, '"'));
+        struct got *got = call(s, "POST", "/execute_transaction", key_of(1), body);
+        assert_int_equal(got->status, 400);
+        assert_non_null(strstr(member(got, "detail"), BAD[i].name));
+    }
+    snprintf(body, sizeof body, "%s", body_of(1, USER, NULL, 39900));
+    snprintf(strrchr(body, '}'), 64, ",\"x\":[[[[[[[[[[[[[[[0]]]]]]]]]]]]]]]}"); /* 16 deep */
+    assert_int_equal(call(s, "POST", "/execute_transaction", key_of(1), body)->status, 400);
+    assert_int_equal(journal_lines(s), 0);
+}
+
 /* ---- one effect a key ---- */
 
 static void the_same_key_gives_the_same_answer(void **state)
@@ -315,6 +343,40 @@ static void faults_pass_and_execute_once(void **state)
     assert_int_equal(journal_lines(s), 40);
 }
 
+/* Two keys whose counts of calls lie in the same place: when each call forgot the other key's count, every call was the
+ * first one, with its fault, for ever. */
+static void keys_that_clash_get_through_too(void **state)
+{
+    enum { CLASH_MASK = (1 << 20) - 1, KEYS_MAX = 20000 };
+    struct stage *s = *state;
+    static uint64_t places[KEYS_MAX];
+    struct simulator_rules rules;
+    int a = 0, b = 0;
+    char why[128];
+    stage_with(s, "success=1", "0-0", "500=0.5");
+    assert_int_equal(simulator_rules_parse(&s->config, &rules, why, sizeof why), ERR_OK);
+    for (int n = 1; n < KEYS_MAX && b == 0; n++) {
+        bool executed;
+        struct uuid key;
+        assert_true(uuid_parse(key_of(n), UUID_TEXT - 1, &key));
+        places[n] = UINT64_MAX;
+        if (simulator_fault_of(&rules, &key, 1, &executed) != FAULT_500 ||
+            simulator_fault_of(&rules, &key, 2, &executed) != FAULT_NONE)
+            continue;
+        places[n] = hash_u64(0, key.bytes, sizeof key.bytes) & CLASH_MASK;
+        for (int k = 1; k < n && b == 0; k++)
+            if (places[k] == places[n]) {
+                a = k;
+                b = n;
+            }
+    }
+    assert_true(b > 0);
+    assert_int_equal(pay(s, a)->status, 500);
+    assert_int_equal(pay(s, b)->status, 500);
+    expect_result(pay(s, a), "success", "");
+    expect_result(pay(s, b), "success", "");
+}
+
 static void certain_faults(void **state)
 {
     struct stage *s = *state;
@@ -328,6 +390,19 @@ static void certain_faults(void **state)
     assert_int_equal(journal_lines(s), known);
     stage_with(s, "success=1", "0-0", "drop=1");
     assert_int_equal(pay(s, 100)->status, 0);
+}
+
+static void one_simulator_a_journal(void **state)
+{
+    struct stage *s = *state;
+    struct service *second = NULL;
+    char why[256] = "", pid[32];
+    assert_int_equal(processing_service_open(&second, &s->config, &s->clock.clock, random_real(),
+                                             NULL, (struct wake){0}, why, sizeof why),
+                     ERR_LOCKED);
+    snprintf(pid, sizeof pid, "process %ld:", (long)getpid());
+    assert_non_null(strstr(why, pid));
+    stage_restart(s); /* the lock ends with the holder */
 }
 
 /* What waits for its latency, or is held for nothing, does not hold up the end. */
@@ -443,6 +518,7 @@ int main(void)
         ON_STAGE(luck_moves_no_money),
         ON_STAGE(unknown_paths_and_methods),
         ON_STAGE(requests_are_checked),
+        ON_STAGE(a_line_that_nobody_can_read_is_not_made),
         ON_STAGE(the_same_key_gives_the_same_answer),
         ON_STAGE(it_survives_the_process),
         ON_STAGE(keys_are_forgotten_and_answers_are_not),
@@ -455,6 +531,8 @@ int main(void)
         ON_STAGE(one_line_a_transaction),
         ON_STAGE(faults_pass_and_execute_once),
         ON_STAGE(certain_faults),
+        ON_STAGE(keys_that_clash_get_through_too),
+        ON_STAGE(one_simulator_a_journal),
         ON_STAGE(drains_at_once),
         ON_STAGE(silence_has_a_maximum),
         ON_STAGE(a_journal_that_cannot_be_written),

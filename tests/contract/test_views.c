@@ -1,6 +1,7 @@
 /* views and prices: what the API shows. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "ledger/catalog.h"
 #include "suite.h"
@@ -214,11 +215,66 @@ static void damage_is_an_error_and_not_an_answer(void **state)
     struct uuid id = payment(1);
     struct payment_view *out;
     append_ok(s, pays(1, 1));
-    store_sql(s, "UPDATE payments SET payment_date = 'x'");
+    store_sql(s, "UPDATE payments SET reason = 'x'");
     assert_int_equal(views_payments(s->views, &id, 1, 100, &s->arena, &out), ERR_CORRUPT);
     assert_string_not_equal(views_why(s->views), "");
-    store_sql(s, "UPDATE payments SET payment_date = stored_at");
+    store_sql(s, "UPDATE payments SET reason = NULL");
     assert_non_null(look(s, 1));
+}
+
+/* The tables are locked, so the server says nothing, as one that is stopped does. */
+static void a_silent_store_is_not_waited_for(void **state)
+{
+    struct store *s = *state;
+    struct uuid id = payment(1), u = user(1);
+    struct payment_view *out, *page;
+    size_t count;
+    bool any;
+    append_ok(s, pays(1, 1));
+    if (!store_is_postgres())
+        return; /* reading never waits for the writer */
+    store_sql(s, "BEGIN; LOCK TABLE payments, accounts IN ACCESS EXCLUSIVE MODE");
+    int64_t began_us = clock_boot_us(clock_real());
+    assert_int_equal(views_payments(s->views, &id, 1, 100, &s->arena, &out), ERR_UNREACHABLE);
+    assert_in_range(clock_boot_us(clock_real()) - began_us, 90 * US_PER_MS, 900 * US_PER_MS);
+    assert_string_not_equal(views_why(s->views), "");
+    began_us = clock_boot_us(clock_real());
+    assert_int_equal(views_subscribed(s->views, &u, 1, 100, &any), ERR_UNREACHABLE);
+    assert_int_equal(views_payments_of(s->views, &u, INT64_MAX, 3, &s->arena, &page, &count),
+                     ERR_UNREACHABLE);
+    assert_true(clock_boot_us(clock_real()) - began_us < 2 * VIEWS_PATIENCE_MS * US_PER_MS);
+    store_sql(s, "ROLLBACK");
+    enum err err = ERR_UNREACHABLE;
+    for (int i = 0; i < 100 && err == ERR_UNREACHABLE; i++) {
+        err = views_subscribed(s->views, &u, 1, 100, &any);
+        (void)nanosleep(&(struct timespec){.tv_nsec = 100 * 1000000L}, NULL);
+    }
+    assert_int_equal(err, ERR_OK);
+    assert_non_null(look(s, 1));
+}
+
+/* As many as the API may ask about at once, in any order and twice. */
+static void a_whole_batch(void **state)
+{
+    struct store *s = *state;
+    static struct uuid ids[VIEWS_BATCH_MAX], users[VIEWS_BATCH_MAX];
+    static struct payment_view *out[VIEWS_BATCH_MAX];
+    static bool held[VIEWS_BATCH_MAX];
+    subscribe(s, 60, 60);
+    for (int n = 1; n <= 50; n++)
+        append_ok(s, pays(n, n));
+    for (int i = 0; i < VIEWS_BATCH_MAX; i++) {
+        ids[i] = payment(VIEWS_BATCH_MAX - i);
+        users[i] = user(i % 64);
+        held[i] = true;
+    }
+    assert_int_equal(views_payments(s->views, ids, VIEWS_BATCH_MAX, 5000, &s->arena, out), ERR_OK);
+    assert_int_equal(views_subscribed(s->views, users, VIEWS_BATCH_MAX, 5000, held), ERR_OK);
+    for (int i = 0; i < VIEWS_BATCH_MAX; i++) {
+        int n = VIEWS_BATCH_MAX - i;
+        assert_int_equal(out[i] != NULL, n <= 50 || n == 60);
+        assert_int_equal(held[i], i % 64 == 60);
+    }
 }
 
 int main(void)
@@ -233,6 +289,8 @@ int main(void)
         T(an_early_period_counts_before_a_gap),
         T(the_prices_in_force_on_a_day),
         T(damage_is_an_error_and_not_an_answer),
+        T(a_whole_batch),
+        T(a_silent_store_is_not_waited_for),
     };
     return cmocka_run_group_tests_name("views", tests, NULL, NULL);
 }

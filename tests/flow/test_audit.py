@@ -1,6 +1,5 @@
 """`subpay audit`: green beside a running system, red when an invariant is broken by hand."""
 import json
-import sqlite3
 
 
 def test_green_beside_the_running_process(subpay, user):
@@ -18,7 +17,7 @@ def test_red_when_a_period_has_no_payment(make_subpay, user):
     subpay = make_subpay().start()
     payment_id = subpay.settled(user, subpay.pay(user).json["payment_id"])["payment_id"]
     subpay.stop()
-    with sqlite3.connect(subpay.data / "subpay.db") as db:
+    with subpay.books(loose=True) as db:
         db.execute("DELETE FROM subscriptions")
     report = subpay.audit(check=1)
     assert not report["ok"]

@@ -49,8 +49,8 @@ def test_wrong_usage(make_subpay, arguments, words):
 
 
 @pytest.mark.parametrize("environment, words", [
-    ({"KAFKA_HOST": "broker"}, ("DATABASE_URL",)),
-    ({"DATABASE_URL": "postgresql://u@h/d"}, ("KAFKA_HOST",)),
+    ({"KAFKA_HOST": "broker", "DATABASE_URL": ""}, ("DATABASE_URL",)),
+    ({"DATABASE_URL": "postgresql://u@h/d", "KAFKA_BROKERS": ""}, ("KAFKA_HOST",)),
     ({"BATCH_SIZE": "0"}, ("BATCH_SIZE", "0", "1", "10000")),
     ({"LOG_LEVEL": "loud"}, ("LOG_LEVEL", "loud", "debug")),
     ({"ENVIRONMENT": "moon"}, ("ENVIRONMENT", "moon", "prod")),
@@ -71,6 +71,7 @@ def Subpay_secret_not_shown(done):
     return "flow-tests-flow-tests" not in done.stdout + done.stderr
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("service", ["subscription-app", "saver", "processor", "notifier"])
 def test_a_single_service_on_the_embedded_engines(make_subpay, service):
     one_line(make_subpay().cli(service, check=2), service)
@@ -83,16 +84,29 @@ def test_the_simulator_alone(make_subpay):
     one_line(done, "ENVIRONMENT")
 
 
+def test_one_simulator_a_data_dir(make_subpay):
+    """Two would make two answers for one key: the second one is refused, also beside `run` with a simulator of its own."""
+    subpay = make_subpay().start("processing")
+    one_line(subpay.cli("processing", check=1), f"process {subpay.process.pid}:", f"DATA_DIR={subpay.data}")
+    one_line(subpay.cli("run", check=1), f"process {subpay.process.pid}:")
+    subpay.stop()
+    subpay.start()
+    one_line(subpay.cli("processing", check=1), f"process {subpay.process.pid}:")
+    subpay.kill()
+    subpay.start("processing").stop()
+
+
 @pytest.mark.parametrize("name", ["SUBSCRIPTION_APP_LISTEN", "OPS_LISTEN", "PROCESSING_LISTEN"])
 def test_a_port_that_is_taken(make_subpay, name):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         s.listen()
         port = s.getsockname()[1]
-        done = make_subpay().cli("run", check=2, **{name: f"127.0.0.1:{port}"})
+        done = make_subpay().with_engines().cli("run", check=2, **{name: f"127.0.0.1:{port}"})
         one_line(done, name, str(port))
 
 
+@pytest.mark.embedded
 def test_a_second_process_is_refused_with_the_pid(make_subpay):
     subpay = make_subpay().start()
     done = subpay.cli("run", check=1)
@@ -100,23 +114,24 @@ def test_a_second_process_is_refused_with_the_pid(make_subpay):
     assert subpay.request("GET", "/health/live").status == 200
 
 
-@pytest.mark.parametrize("key", ["", "k" * 40])
+@pytest.mark.parametrize("key", [pytest.param("", marks=pytest.mark.embedded), "k" * 40])
 @pytest.mark.parametrize("data_dir, word", [
     ("/dev/null", "is not a directory"), ("/dev/null/data", "is not a directory"),
     ("/proc/nobody/data", "cannot be written"), ("d" * 300, "is too long")])
 def test_a_data_dir_that_cannot_be_used_is_named(make_subpay, key, data_dir, word):
-    done = make_subpay().cli("run", check=2, DATA_DIR=data_dir, JWT_SECRET_KEY=key)
+    done = make_subpay().with_engines().cli("run", check=2, DATA_DIR=data_dir, JWT_SECRET_KEY=key)
     one_line(done, f"DATA_DIR={data_dir}: {word}")
     assert "jwt.key" not in done.stderr
 
 
 def test_an_address_is_named_once(make_subpay):
-    done = make_subpay().cli("run", check=2, SUBSCRIPTION_APP_LISTEN="192.0.2.1:8101")
+    done = make_subpay().with_engines().cli("run", check=2, SUBSCRIPTION_APP_LISTEN="192.0.2.1:8101")
     refusal = done.stderr.strip().split("\n")[-1]  # before it stands the warning that it is not loopback
     assert refusal.startswith("subpay: SUBSCRIPTION_APP_LISTEN=192.0.2.1:8101: ")
     assert refusal.count("192.0.2.1") == 1
 
 
+@pytest.mark.embedded
 def test_a_token_without_a_key_makes_one_and_says_so(make_subpay, user):
     subpay = make_subpay(JWT_SECRET_KEY="")
     one_line(subpay.cli("token", "--user", user), "made a new key in", str(subpay.data / "jwt.key"))
@@ -130,6 +145,7 @@ def test_warnings_at_the_start(make_subpay):
     until(lambda: "BATCH_SZE" in subpay.errors() and "DATA_DIR/mail" in subpay.errors(), "both are told")
 
 
+@pytest.mark.embedded
 def test_the_first_start_makes_a_key(make_subpay, user):
     subpay = make_subpay(JWT_SECRET_KEY="").start()
     key = subpay.data / "jwt.key"
@@ -162,6 +178,7 @@ def test_dotenv_and_the_environment_wins(make_subpay):
     assert subpay.SECRET not in shown
 
 
+@pytest.mark.embedded
 def test_migrate(make_subpay):
     subpay = make_subpay()
     empty = subpay.cli("migrate", "current")
@@ -182,7 +199,7 @@ def test_a_long_data_dir(make_subpay, tmp_path, user):
     subpay.data = deep
     assert subpay.pay(user).status == 202
     subpay.rest()
-    subpay.cli("topic", "rewind", "payments", "--beginning")
+    subpay.cli("topic", "rewind", subpay.topic, "--beginning")
 
 
 def test_it_rests_below_32_megabytes(subpay):

@@ -1,6 +1,7 @@
 """SIGKILL at any instruction: nothing that was answered 202 is lost, nothing is charged twice."""
 import random
 
+import distributed
 from conftest import until
 
 FAULTS = {"PROCESSING_FAULTS": "timeout=0.02,drop=0.02,500=0.02", "PROCESSING_TIMEOUT_MS": "1000",
@@ -31,20 +32,22 @@ def test_a_thousand_users_at_once(make_subpay, tmp_path):
     assert subpay.rows("SELECT count(DISTINCT user_id) FROM payments")[0][0] == 1000
     without = subpay.rows(
         "SELECT count(*) FROM (SELECT p.user_id FROM payments p WHERE p.payment_status = 'accepted'"
-        " GROUP BY p.user_id HAVING (SELECT count(*) FROM subscriptions s WHERE s.user_id = p.user_id) <> 1)")
+        " GROUP BY p.user_id HAVING (SELECT count(*) FROM subscriptions s WHERE s.user_id = p.user_id) <> 1) AS odd")
     assert without == [(0,)], "a user with an accepted payment has exactly one subscription"
     subpay.books_are_right()
 
 
-def test_ten_kills_under_load(make_subpay, tmp_path):
-    """kill -9 in the middle, ten times, wherever it happens to be."""
+def test_kills_under_load(make_subpay, tmp_path):
+    """kill -9 in the middle, ten times, wherever it happens to be. Kafka gives a dead reader's partitions to the next one
+    after 6 s: there it is less."""
     subpay = make_subpay(**FAULTS)
     chance = random.Random(20261124)
     ids = set()
-    for round_ in range(10):
+    rounds, requests = (3, 2000) if distributed.ON else (10, 20000)
+    for round_ in range(rounds):
         subpay.start()
         path = tmp_path / f"ids{round_}"
-        child = subpay.crowd(20000, 2, path, connections=32)
+        child = subpay.crowd(requests, 2, path, connections=32)
         goal = chance.randint(1, 400)
         before = subpay.rows("SELECT count(*) FROM payments")[0][0]
         until(lambda: subpay.rows("SELECT count(*) FROM payments")[0][0] >= before + goal, "some are stored")
@@ -88,8 +91,7 @@ def test_rewind_changes_nothing(subpay, user):
     ids = [subpay.pay(user).json["payment_id"]]
     subpay.settled(user, ids[0])
     before = subpay.rows("SELECT * FROM payments"), subpay.rows("SELECT count(*) FROM events"), subpay.journal()
-    subpay.cli("topic", "rewind", "payments", "--beginning")
-    until(lambda: subpay.rows("SELECT next = (SELECT next FROM queue_topics WHERE topic = 'payments')"
-                              " FROM positions") == [(1,)], "the log is read again", 15)
+    assert subpay.cli("topic", "rewind", subpay.topic, "--beginning").stdout != ""
+    until(subpay.is_read, "the log is read again", 15)
     after = subpay.rows("SELECT * FROM payments"), subpay.rows("SELECT count(*) FROM events"), subpay.journal()
     assert before == after

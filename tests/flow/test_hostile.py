@@ -108,12 +108,13 @@ def test_connections_of_the_api_starve_nobody_else(make_subpay, monkeypatch, tmp
         connection.sendall(b"GET / HTTP/1.1\r\nX: ")
     assert subpay.request("GET", "/metrics", port=subpay.ops).status == 200
     assert subpay.request("GET", "/health/ready", port=subpay.ops).status == 200
-    assert subpay.cli("topic", "produce", "payments", stdin="x\n").returncode == 0
+    assert subpay.cli("topic", "produce", subpay.topic, stdin="x\n").returncode == 0
     for connection in held:
         connection.close()
     until(lambda: subpay.request("GET", "/health/live").status == 200, "the API answers again")
 
 
+@pytest.mark.embedded
 def test_a_folder_that_others_write_is_refused(make_subpay):
     subpay = make_subpay()
     subpay.data.mkdir(mode=0o700)
@@ -125,6 +126,7 @@ def test_a_folder_that_others_write_is_refused(make_subpay):
     subpay.start()
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("made, word", [(os.symlink, "symbolic link"), (os.link, "another name")])
 def test_a_key_that_somebody_put_there_is_refused(make_subpay, tmp_path, made, word):
     subpay = make_subpay()
@@ -137,6 +139,7 @@ def test_a_key_that_somebody_put_there_is_refused(make_subpay, tmp_path, made, w
     assert "jwt.key" in done.stderr and word in done.stderr
 
 
+@pytest.mark.embedded
 def test_the_key_of_two_that_start_at_once_has_one_name(make_subpay):
     subpay = make_subpay(JWT_SECRET_KEY="").start()
     assert [p.name for p in subpay.data.glob("jwt.key*")] == ["jwt.key"]
@@ -183,7 +186,7 @@ def test_credentials_in_a_url_are_not_told(make_subpay):
 
 
 def test_a_mail_folder_that_cannot_be_names_itself(make_subpay):
-    subpay = make_subpay()
+    subpay = make_subpay().with_engines()
     subpay.data.mkdir(mode=0o700)
     (subpay.data / "mail").write_text("")
     done = subpay.cli("run", check=1)

@@ -16,14 +16,6 @@ import pytest
 from conftest import until
 
 
-
-@contextlib.contextmanager
-def books(subpay):
-    """A hand in the books, while no process holds them."""
-    with contextlib.closing(sqlite3.connect(subpay.data / "subpay.db")) as db, db:
-        yield db
-
-
 # ---- the audit ----
 
 
@@ -68,10 +60,7 @@ def test_a_hand_in_the_books_is_named(make_subpay, invariant, sql):
     subpay.settled(refused, subpay.pay(refused).json["payment_id"])
     subpay.stop()
     assert subpay.audit()["ok"]
-    with books(subpay) as db:
-        for trigger, in db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
-            db.execute(f"DROP TRIGGER {trigger}")
-        db.execute("PRAGMA ignore_check_constraints = ON")
+    with subpay.books(loose=True) as db:
         for statement in sql.split(";"):
             db.execute(statement)
     report = subpay.audit(check=1)
@@ -87,7 +76,7 @@ def price_lines(subpay, *arguments):
 
 @pytest.mark.parametrize("running", [True, False])
 def test_prices(make_subpay, running):
-    """Beside the running process, through its socket, and alone with the file."""
+    """Beside the running process (on the embedded engines through its socket), and alone with the store."""
     subpay = make_subpay().start()
     if not running:
         subpay.stop()
@@ -123,6 +112,7 @@ def test_prices_wrong_usage(make_subpay, arguments, words):
     assert words in make_subpay().cli("price", *arguments, check=2).stderr
 
 
+@pytest.mark.embedded
 def test_prices_want_a_store(make_subpay):
     subpay = make_subpay()
     assert "subpay.db" in subpay.cli("price", "list", check=1).stderr
@@ -324,6 +314,7 @@ def charged_once(subpay):
     assert charges and set(charges.values()) == {1}, charges
 
 
+@pytest.mark.embedded
 def test_a_restored_backup_takes_the_rest_from_the_journal(make_subpay, tmp_path):
     subpay = make_subpay(PROCESSING_TIMEOUT_MS=1000).start()
     before, after, back = [[str(uuid.uuid4()) for _ in range(3)] for _ in range(3)]
@@ -359,6 +350,7 @@ def test_a_restored_backup_takes_the_rest_from_the_journal(make_subpay, tmp_path
     subpay.books_are_right()
 
 
+@pytest.mark.embedded
 def test_what_was_new_in_the_backup_was_sent_since(make_subpay, tmp_path):
     """The backup has requests that are not sent yet, and some in the queue: their answers are in the journal."""
     subpay = make_subpay(PROCESSING_TIMEOUT_MS=1000, PROCESSING_LATENCY_MS="20-40").start()
@@ -379,6 +371,7 @@ def test_what_was_new_in_the_backup_was_sent_since(make_subpay, tmp_path):
     subpay.books_are_right()
 
 
+@pytest.mark.embedded
 def test_a_backup_under_load_is_whole(make_subpay, tmp_path):
     subpay = make_subpay().start()
     child = subpay.crowd(1000, 2, tmp_path / "ids")
@@ -402,7 +395,7 @@ def test_restored_without_a_journal(make_subpay, processing, running):
     assert subpay.cli("restored").stdout.startswith("0 new payments")
     subpay.cli("restored", "now", check=2)
     if not running:
-        with books(subpay) as db:
+        with subpay.books() as db:
             now = "2026-01-01T00:00:00.000000Z"
             user = str(uuid.uuid4())
             db.execute("INSERT INTO accounts (user_id, pending_seq, due_at) VALUES (?, 1, ?)", (user, now))
@@ -415,10 +408,11 @@ def test_restored_without_a_journal(make_subpay, processing, running):
 # ---- a newer file ----
 
 
+@pytest.mark.embedded
 def test_a_newer_file_is_refused(make_subpay):
     subpay = make_subpay().start()
     subpay.stop()
-    with books(subpay) as db:
+    with subpay.books() as db:
         db.execute("INSERT INTO schema_migrations (number, name, applied_at, compatible_from)"
                    " VALUES (99, '0099_later', '2026-01-01T00:00:00.000000Z', 99)")
     before = (subpay.data / "subpay.db").read_bytes()

@@ -28,16 +28,21 @@ MAY_INCLUDE = {
 }
 # A library's header is legal in these files only.
 LIBRARY_DOOR = {
-    "sqlite3.h": {"base/db_private.h"},
+    "sqlite3.h": {"base/db_sqlite.h"},
+    "libpq-fe.h": {"base/db_postgres.h"},
     "jansson.h": {"base/json.c"},
     "curl/curl.h": {"http/client.c"},
     "event2/": {"http/server.c"},
     "openssl/": {"base/uuid.c", "http/jwt.c"},
-    "libpq-fe.h": set(),
-    "librdkafka/": set(),
+    "librdkafka/": {"queue/kafka_inside.h"},
 }
 # Headers that are not for every room that may include their folder.
-PRIVATE_HEADER = {"ledger/ledger_driver.h": {"ledger", "sim"}, "base/db_private.h": {"base"}}
+PRIVATE_HEADER = {
+    "ledger/ledger_driver.h": {"ledger", "sim"},
+    "base/db_private.h": {"base"},
+    "base/db_sqlite.h": {"base"},
+    "base/db_postgres.h": {"base"},
+}
 BANNED = {
     r"\bstrcpy\s*\(": "text_copy", r"\bstrcat\s*\(": "str_add", r"\bsprintf\s*\(": "str_addf or snprintf",
     r"\bvsprintf\s*\(": "str_addv", r"\bstrtok\s*\(": "a loop", r"\bato[il]l?\s*\(": "text_i64",
@@ -181,7 +186,8 @@ def test_sql_is_never_built_from_values():
     wrong = []
     for path in sources(".c"):
         text = path.read_text()
-        if name(path) == "ledger/schema.c":  # counts the rows of tables that it reads from the catalogue
+        # The one counts the rows of tables that it reads from the catalogue, the other wraps the audit's own files.
+        if name(path) in ("ledger/migrations_rows.c", "audit/pairs.c"):
             continue
         for match in re.finditer(r'(?:addf|snprintf)\s*\([^;]*"\s*(?:SELECT|INSERT|UPDATE|DELETE)\b', text):
             wrong.append(f"{name(path)}:{text[:match.start()].count(chr(10)) + 1}")

@@ -3,7 +3,8 @@
 
 Every mutant is a copy of one source file with one text exchanged. It is compiled with the very command of the build and
 linked before the room's library into the programs that contain the file: `prove` (every case of a small world), `rules` (the
-tables of tests/rules) and `worlds` (simulated worlds). Needs a build with tests: make build.
+tables of tests/rules) and `worlds` (simulated worlds); or into the one test that the table names, where none of those can
+see it. Needs a build with tests: make build.
 """
 import argparse
 import json
@@ -27,7 +28,7 @@ class Wrong(Exception):
 
 class Mutant:
     def __init__(self, name, what):
-        self.name, self.what, self.path = name, what, None
+        self.name, self.what, self.path, self.test = name, what, None, None
         self.old, self.new = [], []
 
     def text(self):
@@ -48,6 +49,8 @@ def read_table():
             mutants.append(Mutant(*rest.split(": ", 1)))
         elif word == "file" and mutants and mutants[-1].path is None:
             mutants[-1].path = rest
+        elif word == "test" and mutants and mutants[-1].test is None:
+            mutants[-1].test = rest
         elif word in ("-", "+") and mutants and mutants[-1].path:
             (mutants[-1].old if word == "-" else mutants[-1].new).append(rest)
         else:
@@ -121,7 +124,11 @@ def try_mutant(build, commands, programs, mutant):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         mutated = compile_mutant(build, commands, mutant, folder)
-        noticed = {}
+        noticed = {"test": None}
+        if mutant.test:
+            programs = [Program(build, "test", mutant.test, [], {"SUBPAY_ROOT": str(ROOT)})]
+            if not programs[0].contains((ROOT / mutant.path).resolve()):
+                raise Wrong(f"{mutant.name}: {mutant.test} does not contain {mutant.path}")
         for program in programs:
             noticed[program.name] = None
             if program.contains((ROOT / mutant.path).resolve()):
@@ -157,13 +164,14 @@ def main():
 def run(build, commands, programs, mutants, jobs):
     marks = {True: "yes", False: "no", None: "-"}
     start, caught = time.monotonic(), 0
-    print("| mutant | " + " | ".join(p.name for p in programs) + " | what is wrong |")
-    print("| --- |" + " --- |" * (len(programs) + 1))
+    names = [*(p.name for p in programs), "test"]
+    print("| mutant | " + " | ".join(names) + " | what is wrong |")
+    print("| --- |" + " --- |" * (len(names) + 1))
     with ThreadPoolExecutor(jobs) as pool:
         for mutant, noticed in zip(mutants, pool.map(lambda m: try_mutant(build, commands, programs, m), mutants)):
             found = any(noticed.values())
             caught += found
-            cells = " | ".join(marks[noticed[p.name]] for p in programs)
+            cells = " | ".join(marks[noticed.get(name)] for name in names)
             print(f"| {mutant.name} | {cells} | {mutant.what}{'' if found else '  <-- NOT NOTICED'} |", flush=True)
     print(f"\nnoticed: {caught}/{len(mutants)} ({time.monotonic() - start:.0f} s)")
     return 0 if mutants and caught == len(mutants) else 1

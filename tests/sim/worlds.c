@@ -1,13 +1,17 @@
 /* worlds: runs simulated worlds: `worlds [--seeds N] [--from SEED]`, or one with its story: `worlds --seed SEED`.
- * SUBPAY_SEEDS sets N where it is not given. A failing seed prints the command that repeats it. */
+ * SUBPAY_SEEDS sets N where it is not given. SUBPAY_TEST_STORE=postgres: the books are on the server of
+ * SUBPAY_TEST_POSTGRES (tests/postgres.py); the queue is in memory still. A failing seed prints the command that repeats it. Many worlds in which
+ * something never happened that has to be seen fail too. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
 #include "sim/world.h"
+#include "suite_postgres.h"
 
 #define SEEDS_DEFAULT 1000
+#define SEEDS_SEEN 1000 /* from so many on everything has to be seen */
 
 static int usage(const char *what)
 {
@@ -15,12 +19,19 @@ static int usage(const char *what)
     return 2;
 }
 
-static int world_once(uint64_t seed, bool trace, const char *program, struct world_result *sum)
+/* place: of the books on PostgreSQL, or NULL. */
+static int world_once(uint64_t seed, bool trace, struct place *place, const char *program,
+                      struct world_result *sum)
 {
     struct world_settings settings;
     struct world_result result;
     world_defaults(&settings, seed);
+    if (place)
+        place_make(place, false);
+    settings.database_url = place ? place->url : NULL;
     settings.trace = trace;
+    if (trace)
+        setvbuf(stdout, NULL, _IOLBF, 0); /* in the order of the log's lines */
     world_run(&settings, &result);
     sum->requests += result.requests;
     sum->accepted += result.accepted;
@@ -28,6 +39,8 @@ static int world_once(uint64_t seed, bool trace, const char *program, struct wor
     sum->crashes += result.crashes;
     sum->calls += result.calls;
     sum->steps += result.steps;
+    for (int i = 0; i < SEEN_COUNT; i++)
+        sum->seen[i] += result.seen[i];
     if (result.ok)
         return 0;
     printf("seed %llu: %s\n  repeat it with: %s --seed %llu\n", (unsigned long long)seed,
@@ -35,10 +48,25 @@ static int world_once(uint64_t seed, bool trace, const char *program, struct wor
     return 1;
 }
 
+/* How many of them: so that a rule that stops being exercised is noticed. */
+static int64_t seen_print(const struct world_result *sum, int64_t seeds)
+{
+    int64_t missing = 0;
+    for (int i = 0; i < SEEN_COUNT; i++) {
+        printf("%s%lld %s", i ? ", " : "", (long long)sum->seen[i], WORLD_SEEN[i]);
+        missing += seeds >= SEEDS_SEEN && sum->seen[i] == 0;
+    }
+    printf("%s\n", missing ? ": what is 0 has to be seen" : "");
+    return missing;
+}
+
 int main(int argc, char **argv)
 {
     int64_t seeds = SEEDS_DEFAULT, from = 1, value;
     const char *environment = getenv("SUBPAY_SEEDS");
+    const char *store = getenv("SUBPAY_TEST_STORE");
+    const bool postgres = store && strcmp(store, "postgres") == 0;
+    struct place place;
     bool one = false;
     if (environment && !text_i64(environment, 1, INT64_MAX, &seeds))
         return usage("SUBPAY_SEEDS");
@@ -57,12 +85,12 @@ int main(int argc, char **argv)
     struct world_result sum = {0};
     int64_t failed = 0;
     for (int64_t seed = from; seed < from + seeds && failed < 10; seed++)
-        failed += world_once((uint64_t)seed, one, argv[0], &sum);
+        failed += world_once((uint64_t)seed, one, postgres ? &place : NULL, argv[0], &sum);
     printf("%lld worlds, %lld failed: %lld requests, %lld answered 202, %lld duplicated, %lld "
            "crashes, "
            "%lld calls, %lld steps\n",
            (long long)seeds, (long long)failed, (long long)sum.requests, (long long)sum.accepted,
            (long long)sum.duplicated, (long long)sum.crashes, (long long)sum.calls,
            (long long)sum.steps);
-    return failed ? 1 : 0;
+    return failed + seen_print(&sum, seeds) ? 1 : 0;
 }

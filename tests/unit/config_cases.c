@@ -82,6 +82,9 @@ const struct accepted GOOD[] = {
     {RUN, {"PROCESSING_KEY_TTL=43200"}, NULL, "REQUEST_MAX_AGE=21600 # default\n"},
     {SIM, {"PROCESSING_KEY_TTL=2"}, NULL, "PROCESSING_KEY_TTL=2 # environment\n"},
     {SIM, {KAFKA_AND_PG}, NULL, "KAFKA_BROKERS=k:9092 # from KAFKA_HOST and KAFKA_PORT\n"},
+    {RUN, {KAFKA_AND_PG}, NULL, "KAFKA_BROKERS=k:9092 # from KAFKA_HOST and KAFKA_PORT\n"},
+    {SERVICE, {KAFKA_AND_PG}, NULL, "KAFKA_BROKERS=k:9092 # from KAFKA_HOST and KAFKA_PORT\n"},
+    {QUEUE, {"KAFKA_HOST=k"}, NULL, "KAFKA_BROKERS=k:9092 # from KAFKA_HOST and KAFKA_PORT\n"},
     {RUN, {"JWT_SECRET_KEY=" S32}, NULL, "JWT_SECRET_KEY=*** # environment\n"},
     {RUN,
      {"JWT_SECRET_KEY_FILE=key"},
@@ -126,6 +129,7 @@ const struct accepted GOOD[] = {
     {STORE, {"KAFKA_HOST=k"}, NULL, "KAFKA_HOST=k # environment\n"},
     {QUEUE, {"DATABASE_URL=postgresql://h/d"}, NULL, "DATABASE_URL=*** # environment\n"},
     {SHOW, {"POSTGRES_HOST=h"}, NULL, "DATABASE_URL=*** # from POSTGRES_HOST and the like\n"},
+    {STORE, {"POSTGRES_HOST=h"}, NULL, "DATABASE_URL=*** # from POSTGRES_HOST and the like\n"},
     {SHOW,
      {"SMTP_URL=smtps://u:p@h:465", "AUTH_SERVICE=http://a"},
      NULL,
@@ -450,32 +454,12 @@ const struct refused BAD[] = {
      {"ENVIRONMENT=prod"},
      NULL,
      "ENVIRONMENT=prod: `subpay processing` simulates the processing: allowed is dev"},
-    /* engines that are not in this build */
+    /* the distributed engines; what is not in this build */
     {RUN,
      {"KAFKA_HOST=k", "POSTGRES_HOST=h"},
      NULL,
      "JWT_SECRET_KEY is unset with Kafka and PostgreSQL: allowed is a text of at least 32 bytes, "
      "or JWT_SECRET_KEY_FILE"},
-    {RUN,
-     {KAFKA_AND_PG},
-     NULL,
-     "DATABASE_URL=***: this build has the embedded engines only: allowed is to leave DATABASE_URL "
-     "and POSTGRES_* unset"},
-    {SERVICE,
-     {KAFKA_AND_PG},
-     NULL,
-     "DATABASE_URL=***: this build has the embedded engines only: allowed is to leave DATABASE_URL "
-     "and POSTGRES_* unset"},
-    {STORE,
-     {"POSTGRES_HOST=h"},
-     NULL,
-     "POSTGRES_HOST=h: this build has the embedded engines only: allowed is to leave DATABASE_URL "
-     "and POSTGRES_* unset"},
-    {QUEUE,
-     {"KAFKA_HOST=k"},
-     NULL,
-     "KAFKA_HOST=k: this build has the embedded engines only: allowed is to leave KAFKA_HOST and "
-     "KAFKA_BROKERS unset"},
     {RUN,
      {"AUTH_SERVICE=http://a"},
      NULL,

@@ -22,7 +22,7 @@ static int64_t fake_boot_us(struct clock *c)
 void fake_env_init(struct fake_env *e)
 {
     *e = (struct fake_env){
-        .clock = {fake_wall_us, fake_boot_us},
+        .clock = {.wall_us = fake_wall_us, .boot_us = fake_boot_us},
         .boot_us = 1000 * US_PER_S,
         .wall_us = FAKE_WALL_US,
         .log = {.fd = -1},
@@ -271,6 +271,17 @@ static enum err queue_fake_create(struct queue *q, const char *topic, int32_t pa
     return ERR_OK;
 }
 
+static enum err queue_fake_check(struct queue *queue, const char *topic, struct queue_promise *out)
+{
+    struct fake_queue *q = fake_queue_of(queue);
+    struct queue_log log;
+
+    out->partitions = 1;
+    out->keeps_us = TIME_NEVER;
+    (void)text_copy(out->wrong, sizeof out->wrong, q->wrong ? q->wrong : "");
+    return queue_fake_log(queue, topic, 0, &log);
+}
+
 static void queue_fake_watch(struct queue *q, void (*wake)(void *), void *ctx)
 {
     (void)q;
@@ -299,6 +310,7 @@ static const struct queue_ops FAKE_QUEUE_OPS = {
     .trim = queue_fake_trim,
     .topics = queue_fake_topics,
     .create = queue_fake_create,
+    .check = queue_fake_check,
     .watch = queue_fake_watch,
     .why = queue_fake_why,
     .close = queue_fake_close,
@@ -433,7 +445,9 @@ static enum err ledger_fake_claim(struct ledger *ledger, const struct ledger_cla
     l->last_claim = *claim;
     if (l->claim_err != ERR_OK)
         return l->claim_err;
-    *out = (struct ledger_claimed){0};
+    *out = (struct ledger_claimed){.rewound = l->mark};
+    if (!uuid_is_nil(&l->mark))
+        return ERR_OK;
     out->attempts = give(l->claims, &l->claim_count, claim->users_max, arena, &out->attempt_count);
     out->users = out->attempt_count;
     return ERR_OK;
@@ -591,17 +605,24 @@ static enum err ledger_fake_learn(struct ledger *ledger, const char *instance_id
         l->learned[l->learned_count++] = entries[i].seq;
     l->journal_position = entries[count - 1].seq;
     *out = (struct ledger_learned){.rewound = l->learn_rewound, .recorded = l->learn_rewound};
+    if (l->learn_rewound)
+        l->mark = fake_id(1000000 + (uint32_t)l->learn_calls);
     l->learn_rewound = false;
     return ERR_OK;
 }
 
-static enum err ledger_fake_learned_all(struct ledger *ledger)
+static enum err ledger_fake_learned_all(struct ledger *ledger, const struct uuid *waited,
+                                        struct uuid *stands)
 {
     struct fake_ledger *l = fake_ledger_of(ledger);
 
-    if (l->learned_all_err == ERR_OK)
-        l->learned_all_calls++;
-    return l->learned_all_err;
+    if (l->learned_all_err != ERR_OK)
+        return l->learned_all_err;
+    l->learned_all_calls++;
+    if (uuid_equal(&l->mark, waited))
+        l->mark = UUID_NIL;
+    *stands = l->mark;
+    return ERR_OK;
 }
 
 static enum err ledger_fake_asked(struct ledger *ledger, const char *instance_id,

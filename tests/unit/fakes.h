@@ -62,6 +62,7 @@ struct fake_queue {
     int64_t trim_taken, trim_rejected_taken, trim_older_than_us;
     bool trim_more;
     bool closed;
+    const char *wrong; /* what queue_check says of every topic; NULL: nothing */
 };
 void fake_queue_init(struct fake_queue *q);
 void fake_queue_add(struct fake_queue *q, const char *topic, const char *key, const char *value,
@@ -109,7 +110,8 @@ struct fake_ledger {
     int64_t learned[FAKE_MANY]; /* seqs */
     size_t learned_count, learn_calls, learned_all_calls, longest_learn;
     bool held;                      /* every call */
-    bool learn_rewound;             /* of the next one */
+    bool learn_rewound;             /* of the next one: leaves a mark */
+    struct uuid mark;               /* of rewound books */
     int64_t learn_moved;            /* > 0: the next call finds the position there */
     struct journal_entry asked[16]; /* texts are borrowed, but: */
     char asked_body[64], asked_url[LEDGER_URL_MAX + 1];

@@ -72,6 +72,8 @@ static void take_facts(struct words *w, struct undecided *u)
     u->pending = take_phrase(w, "pending");
     u->expired = take_phrase(w, "expired");
     u->superseded = take_phrase(w, "superseded");
+    u->too_old = take_phrase(w, "known old");
+    u->rewound = take_phrase(w, "rewound");
 }
 
 bool check_undecided(struct runner *r, struct words *w)
@@ -91,6 +93,32 @@ bool check_undecided(struct runner *r, struct words *w)
     if (step.needs_decision != needs)
         fail_at(r, r->line, "the program says that it %s a decision",
                 step.needs_decision ? "needs" : "does not need");
+    return at_end(w);
+}
+
+/* store [minus] SPAN [machine SPAN] is SPAN|unknown */
+bool check_aged(struct runner *r, struct words *w)
+{
+    struct undecided_sent sent = {0};
+    struct undecided u = {0};
+    int64_t want_us = 0;
+    if (!take_phrase(w, "store"))
+        return false;
+    bool minus = take_phrase(w, "minus");
+    if (!take_span_us(w, &sent.wall_us))
+        return false;
+    if (minus)
+        sent.wall_us = -sent.wall_us;
+    sent.same_boot = take_phrase(w, "machine");
+    if ((sent.same_boot && !take_span_us(w, &sent.boot_us)) || !take_phrase(w, "is"))
+        return false;
+    bool unknown = take_phrase(w, "unknown");
+    if (!unknown && !take_span_us(w, &want_us))
+        return false;
+    undecided_aged(&u, &sent);
+    if (u.too_old != unknown || (!unknown && u.age_us != want_us))
+        fail_at(r, r->line, "the program says %lld us, %s", (long long)u.age_us,
+                u.too_old ? "unknown" : "known");
     return at_end(w);
 }
 
@@ -176,7 +204,7 @@ static bool take_learn_payment(struct words *w, struct learn_payment *p)
 
 bool check_learn(struct runner *r, struct words *w)
 {
-    static const char *const ANSWERS[] = {"success", "decline", "error", "pending"};
+    static const char *const ANSWERS[] = {"success", "decline", "error", "pending", "unclear"};
     static const char *const LEARNS[] = {"nothing", "settle",    "page", "record",
                                          "adopt",   "ask_first", "alarm"};
     struct learn_payment p;

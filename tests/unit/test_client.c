@@ -478,7 +478,8 @@ static void too_late_is_not_sent(void **state)
     (void)state;
     /* 1: before it is handed over; 2: when the connection stands, the bytes not yet written. */
     for (int late_from = 1; late_from <= 3; late_from++) {
-        struct late_clock clock = {.clock = {late_boot_us, late_boot_us}, .late_from = late_from};
+        struct late_clock clock = {.clock = {.wall_us = late_boot_us, .boot_us = late_boot_us},
+                                   .late_from = late_from};
         struct setup *s = NULL;
         open_with((void **)&s, &clock.clock);
         client_begin(s);

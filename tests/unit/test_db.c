@@ -60,6 +60,39 @@ static int64_t number(struct db *db, const char *sql)
     return n;
 }
 
+/* As PostgreSQL has them: nulls are ignored. */
+static void least_and_greatest_ignore_nulls(void **state)
+{
+    struct query q;
+
+    query_open(&q, *state,
+               "SELECT least(3, NULL, -2, 9223372036854775807), greatest(3, NULL, -2), "
+               "least(NULL, NULL), greatest('2026-01-01T', NULL, '2025-12-31T', '2026-01-01'), "
+               "least('b', 'a'), greatest(9007199254740993, 9007199254740992), least(1.5, 2)");
+    assert_true(query_next(&q));
+    assert_int_equal(query_i64(&q, 0), -2);
+    assert_int_equal(query_i64(&q, 1), 3);
+    assert_true(query_is_null(&q, 2));
+    assert_string_equal(query_text(&q, 3), "2026-01-01T");
+    assert_string_equal(query_text(&q, 4), "a");
+    assert_int_equal(query_i64(&q, 5), 9007199254740993);
+    assert_string_equal(query_text(&q, 6), "1.5");
+    assert_int_equal(query_close(&q), ERR_OK);
+}
+
+/* An index and a check may use them: they are deterministic and innocuous. */
+static void least_and_greatest_may_stand_in_a_schema(void **state)
+{
+    struct db *db = *state;
+
+    assert_int_equal(db_script(db, "CREATE TABLE bounds (a INTEGER, b INTEGER, "
+                                   "CHECK (greatest(a, b) < 10));"
+                                   "CREATE INDEX bounds_least ON bounds (least(a, b));"),
+                     ERR_OK);
+    assert_int_equal(run(db, "INSERT INTO bounds VALUES (9, NULL)"), ERR_OK);
+    assert_int_equal(run(db, "INSERT INTO bounds VALUES (1, 10)"), ERR_CONFLICT);
+}
+
 static void values_come_back(void **state)
 {
     struct db *db = *state;
@@ -324,6 +357,8 @@ int main(void)
 #define IN_MEMORY(test) cmocka_unit_test_setup_teardown(test, open_memory, close_memory)
     const struct CMUnitTest tests[] = {
         IN_MEMORY(values_come_back),
+        IN_MEMORY(least_and_greatest_ignore_nulls),
+        IN_MEMORY(least_and_greatest_may_stand_in_a_schema),
         IN_MEMORY(bindings_do_not_outlive_a_query),
         IN_MEMORY(damaged_values_fail_the_query),
         IN_MEMORY(errors_are_sorted),

@@ -189,6 +189,8 @@ static void only_200_counts(void **state)
             assert_int_equal(a.ask_only,
                              verbs[v] == GATEWAY_SEND && (status == 409 || status == 422));
             assert_int_equal(a.unknown_key, verbs[v] == GATEWAY_ASK && status == 404);
+            assert_int_equal(a.no_void, verbs[v] == GATEWAY_VOID &&
+                                            (status == 404 || status == 405 || status == 501));
         }
     assert_string_equal(read_text(GATEWAY_SEND, 500, good).note, "HTTP 500");
 }
@@ -384,12 +386,18 @@ static void journals(void **state)
                          "<html>",
                          "{\"seq\":7}\n",
                          LINE("9", ID, "success") LINE("7", OTHER, "decline"),
-                         LINE("7", ID, "maybe")};
+                         "x\n" LINE("7", ID, "success")};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         a = read_page(6, 200, bad[i], strlen(bad[i]));
         assert_int_equal(a.result, GATEWAY_NO_ANSWER);
+        assert_true(a.bad_line);
         assert_string_not_equal(a.note, "");
     }
+    a = read_page(6, 200, LINE("7", ID, "maybe") "x\n", strlen(LINE("7", ID, "maybe") "x\n"));
+    assert_int_equal(a.result, GATEWAY_JOURNAL_IS); /* up to what cannot be read */
+    assert_int_equal(a.page->count, 1);
+    assert_int_equal(a.page->entries[0].answer, LEARN_UNCLEAR);
+    journal_page_free(a.page);
     for (size_t cut = 1; cut < strlen(page) - 1; cut++) { /* an answer that broke off */
         a = read_page(6, 200, page, cut);
         assert_true(a.result == GATEWAY_NO_ANSWER || a.page->count == 1);

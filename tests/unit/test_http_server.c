@@ -156,7 +156,7 @@ static void world_open(struct world *w)
 {
     char why[200] = "";
     memset(w, 0, sizeof *w);
-    w->clock.clock = (struct clock){fast_wall_us, fast_boot_us};
+    w->clock.clock = (struct clock){.wall_us = fast_wall_us, .boot_us = fast_boot_us};
     pthread_mutex_init(&w->lock, NULL);
     atomic_store(&w->release, true);
     assert_int_equal(http_server_open(&w->server, &w->clock.clock), ERR_OK);

@@ -188,7 +188,6 @@ static void what_is_not_what_the_contract_says_is_no_answer(void **state)
     refused("<html>", "journal line behind 0");
     refused("[]", "not a JSON object");
     refused("{}", "seq");
-    refused(GOOD "{", "behind 7");
     refused(GOOD GOOD, "not ascending");
     refused_with("\"seq\":7", "\"seq\":0", "seq");
     refused_with("\"seq\":7", "\"seq\":\"7\"", "seq");
@@ -203,26 +202,60 @@ static void what_is_not_what_the_contract_says_is_no_answer(void **state)
     refused_with("2025-11-24T16:00:00.000000Z", "yesterday", "requested_at");
     refused_with("2025-11-24T16:00:00.000000Z", "1969-11-24T16:00:00Z", "requested_at");
     refused_with("\"amount\":299900", "\"amount\":0", "request.amount");
-    refused_with("\"answer\":", "\"answers\":", "answer.result");
-    refused_with("\"result\":\"success\"", "\"result\":\"maybe\"", "answer.result");
-    refused(LINE("1", REQUEST,
+    struct journal_page *page = NULL;
+    char why[100];
+    assert_false(journal_page_parse("\0", 1, &page, why, sizeof why));
+}
+
+static void unclear(const char *text, const char *member)
+{
+    struct journal_page *page = page_of(text);
+    const struct journal_entry *e = &page->entries[0];
+    assert_int_equal(e->answer, LEARN_UNCLEAR);
+    assert_string_equal(e->unclear, member);
+    assert_string_equal(e->action_url, "");
+    assert_string_equal(e->processing_id, "");
+    assert_int_equal(e->money.amount_minor, 299900);
+    journal_page_free(page);
+}
+
+/* Whose it is can be read, so it is about one payment, and no reason to stop all. */
+static void an_answer_that_is_none_is_unclear(void **state)
+{
+    (void)state;
+    unclear("{\"seq\":7,\"key\":\"" KEY "\",\"request\":" REQUEST "}", "answer.result");
+    unclear(LINE("7", REQUEST, "null"), "answer.result");
+    unclear(LINE("7", REQUEST, ANSWER("\"result\":\"maybe\",\"transaction_id\":\"t-1\",")),
+            "answer.result");
+    unclear(LINE("1", REQUEST,
                  "{\"result\":\"success\",\"payment_id\":\"" KEY
                  "\",\"amount\":1,\"currency\":\"RUB\"}"),
-            "answer.amount");
-    refused(LINE("1", REQUEST,
+            "answer.amount or currency");
+    unclear(LINE("1", REQUEST,
                  "{\"result\":\"success\",\"payment_id\":\"" KEY
                  "\",\"amount\":299900,\"currency\":\"EUR\"}"),
-            "answer.amount");
-    refused(LINE("1", REQUEST,
+            "answer.amount or currency");
+    unclear(LINE("1", REQUEST,
                  "{\"result\":\"success\",\"payment_id\":\"" USER
                  "\",\"amount\":299900,\"currency\":\"RUB\"}"),
             "answer.payment_id");
-    refused(LINE("1", REQUEST, ANSWER("\"result\":\"pending\",\"expires_at\":\"soon\",")),
-            "expires_at");
-    struct journal_page *page = NULL;
-    char why[100];
-    assert_false(journal_page_parse(GOOD "\0\n", sizeof GOOD + 1, &page, why, sizeof why));
-    assert_false(journal_page_parse("\0", 1, &page, why, sizeof why));
+    unclear(LINE("1", REQUEST, ANSWER("\"result\":\"pending\",\"expires_at\":\"soon\",")),
+            "answer.expires_at");
+}
+
+static void a_page_ends_before_what_cannot_be_understood(void **state)
+{
+    static const char *const BAD[] = {"{", "{}", LINE("8", "{}", ANSWER("")), "\1"};
+    (void)state;
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        char text[3000];
+        snprintf(text, sizeof text, "%s%s\n%s", GOOD, BAD[i],
+                 LINE("9", REQUEST, ANSWER("\"result\":\"success\",")));
+        struct journal_page *page = page_of(text);
+        assert_int_equal(page->count, 1);
+        assert_int_equal(page->entries[0].seq, 7);
+        journal_page_free(page);
+    }
 }
 
 static void every_cut_of_a_line_is_refused(void **state)
@@ -272,6 +305,8 @@ int main(void)
         cmocka_unit_test(answers),
         cmocka_unit_test(a_refund),
         cmocka_unit_test(what_is_not_what_the_contract_says_is_no_answer),
+        cmocka_unit_test(an_answer_that_is_none_is_unclear),
+        cmocka_unit_test(a_page_ends_before_what_cannot_be_understood),
         cmocka_unit_test(every_cut_of_a_line_is_refused),
         cmocka_unit_test(a_page_has_its_maximum),
     };

@@ -1,4 +1,6 @@
 /* The processor: what is sent, asked about, voided, and what is written down about the answers. */
+#include <unistd.h>
+
 #include "processor_bench.h"
 
 static void test_sends_the_stored_bytes_and_settles_the_answer(void **state)
@@ -128,6 +130,54 @@ static void test_repeats_before_half_of_the_key_ttl_and_voids_afterwards(void **
     assert_int_equal(due_verb(12 * HOUR_US, true), GATEWAY_VOID);
 }
 
+/* Rule 6: on a clock that counts sleep. The store's clock may be set back. */
+static void test_a_clock_that_was_set_back_makes_nothing_young(void **state)
+{
+    (void)state;
+    start();
+    struct attempt *a = fake_ledger_due(&B->ledger, 2);
+    strcpy(a->boot_id, "simulated");
+    B->env.boot_us += 13 * HOUR_US; /* since it was sent; by the store's clock 5 */
+    a->sent_boot_us = B->env.boot_us - 13 * HOUR_US;
+    a->age_us = 5 * HOUR_US;
+    live(2 * US_PER_S);
+    assert_int_equal(call(0)->verb, GATEWAY_VOID);
+    fake_gateway_answer(&B->gateway, GATEWAY_VOID, 2, GATEWAY_NO_ANSWER);
+    (void)step();
+    assert_true(only_deferral()->too_old); /* it stays so, whatever clocks say later */
+
+    /* Of another machine, or before this one was started: it is not known how old it is. */
+    a = fake_ledger_due(&B->ledger, 3);
+    strcpy(a->boot_id, "another");
+    a->age_us = -2 * US_PER_S;
+    live(2 * US_PER_S);
+    assert_int_equal(call(1)->verb, GATEWAY_VOID);
+    fake_gateway_answer(&B->gateway, GATEWAY_VOID, 3, GATEWAY_NO_ANSWER);
+    (void)step();
+    const struct deferral *d = only_deferral();
+    assert_true(d->too_old);
+    assert_false(d->needs_decision); /* that is for what cannot be voided */
+
+    a = fake_ledger_due(&B->ledger, 4);
+    a->too_old = true;
+    live(2 * US_PER_S);
+    assert_int_equal(call(2)->verb, GATEWAY_VOID);
+}
+
+static void test_an_age_counts_from_before_the_claim(void **state)
+{
+    (void)state;
+    start();
+    struct attempt *a = fake_ledger_claim(&B->ledger, 5);
+    strcpy(a->boot_id, "simulated");
+    a->sent_boot_us = B->env.boot_us - HOUR_US; /* the store took its time */
+    live(2 * US_PER_S);
+    assert_int_equal(call(0)->verb, GATEWAY_SEND);
+    assert_int_equal(call(0)->send_before_boot_us, a->sent_boot_us + 12 * HOUR_US);
+    assert_string_equal(B->ledger.last_claim.boot_id, "simulated");
+    assert_true(B->ledger.last_claim.boot_us <= B->env.boot_us);
+}
+
 static void test_a_key_that_is_remembered_for_ever_is_repeated_for_a_day(void **state)
 {
     (void)state;
@@ -148,6 +198,48 @@ static void test_without_void_it_only_asks_and_needs_a_person(void **state)
     answer(1, GATEWAY_NO_ANSWER);
     (void)step();
     assert_true(only_deferral()->needs_decision);
+}
+
+/* It promised to void, and does not: it is only asked, and people see it. Said once, tried again later. */
+static void test_a_processing_that_does_not_void_is_asked(void **state)
+{
+    (void)state;
+    char said[4096] = "";
+    int pipes[2];
+    start();
+    assert_int_equal(pipe(pipes), 0);
+    B->env.log.fd = pipes[1];
+    B->env.log.level = LOG_WARN;
+    for (uint32_t n = 1; n <= 2; n++)
+        fake_ledger_due(&B->ledger, n)->age_us = 13 * HOUR_US;
+    live(2 * US_PER_S);
+    for (uint32_t n = 1; n <= 2; n++) {
+        assert_int_equal(call(n - 1)->verb, GATEWAY_VOID);
+        struct gateway_answer *a =
+            fake_gateway_answer(&B->gateway, GATEWAY_VOID, n, GATEWAY_NO_ANSWER);
+        a->no_void = true;
+        (void)text_copy(a->note, sizeof a->note, "HTTP 405");
+    }
+    (void)step();
+    assert_int_equal(B->ledger.deferral_count, 2);
+    assert_true(B->ledger.deferrals[0].needs_decision && B->ledger.deferrals[1].needs_decision);
+    fake_ledger_due(&B->ledger, 3)->age_us = 13 * HOUR_US;
+    live(2 * US_PER_S);
+    assert_int_equal(call(2)->verb, GATEWAY_ASK);
+    live(PROCESSOR_RECONCILE_US);
+    fake_ledger_due(&B->ledger, 4)->age_us = 13 * HOUR_US;
+    live(2 * US_PER_S);
+    assert_int_equal(call(3)->verb, GATEWAY_VOID);
+    fake_gateway_answer(&B->gateway, GATEWAY_VOID, 4, GATEWAY_NO_ANSWER)->no_void = true;
+    (void)step();
+    B->env.log.fd = -1;
+    close(pipes[1]);
+    assert_true(read(pipes[0], said, sizeof said - 1) > 0);
+    close(pipes[0]);
+    const char *first = strstr(said, "does not void");
+    assert_non_null(first);
+    assert_non_null(strstr(said, "HTTP 405"));
+    assert_null(strstr(first + 1, "does not void"));
 }
 
 static void test_without_a_key_memory_it_is_sent_once(void **state)
@@ -543,8 +635,11 @@ int main(void)
         TEST(test_no_answer_is_asked_about_after_growing_pauses),
         TEST(test_a_refused_repeat_is_only_asked_about),
         TEST(test_repeats_before_half_of_the_key_ttl_and_voids_afterwards),
+        TEST(test_a_clock_that_was_set_back_makes_nothing_young),
+        TEST(test_an_age_counts_from_before_the_claim),
         TEST(test_a_key_that_is_remembered_for_ever_is_repeated_for_a_day),
         TEST(test_without_void_it_only_asks_and_needs_a_person),
+        TEST(test_a_processing_that_does_not_void_is_asked),
         TEST(test_without_a_key_memory_it_is_sent_once),
         TEST(test_what_can_neither_be_repeated_nor_asked_about_waits),
         TEST(test_a_day_without_an_answer_needs_a_person),

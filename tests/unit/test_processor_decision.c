@@ -94,6 +94,21 @@ static void test_what_the_processing_answers_goes_first(void **state)
     assert_string_equal(B->ledger.facts[0].processing_id, "tx-1");
 }
 
+static void test_where_the_processing_does_not_void_the_evidence_is_enough(void **state)
+{
+    struct reply r = {0};
+    (void)state;
+    start();
+    fake_ledger_known(&B->ledger, 1);
+    assert_int_equal(decide(&r, 1, PAYMENT_DECLINE), ERR_OK);
+    live(US_PER_S);
+    assert_int_equal(call(0)->verb, GATEWAY_VOID);
+    fake_gateway_answer(&B->gateway, GATEWAY_VOID, 1, GATEWAY_NO_ANSWER)->no_void = true;
+    live(US_PER_S);
+    assert_replied(&r, DECIDED);
+    assert_int_equal(B->ledger.decision_count, 1);
+}
+
 static void test_an_unanswered_void_changes_nothing(void **state)
 {
     struct reply r = {0};
@@ -333,6 +348,7 @@ int main(void)
         TEST(test_accepted_is_recorded_without_a_void),
         TEST(test_the_key_is_voided_before_a_decline),
         TEST(test_what_the_processing_answers_goes_first),
+        TEST(test_where_the_processing_does_not_void_the_evidence_is_enough),
         TEST(test_an_unanswered_void_changes_nothing),
         TEST(test_a_processing_that_cannot_void_is_not_asked),
         TEST(test_only_what_needs_a_decision_is_decided),

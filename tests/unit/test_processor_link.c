@@ -103,6 +103,30 @@ static void test_a_journal_that_does_not_answer_is_asked_again(void **state)
     assert_int_equal(waits("silent"), 0);
 }
 
+/* Whose payment it is is not known, so nothing is sent; the log and the metrics say where it is. */
+static void test_a_line_that_cannot_be_understood_is_shown(void **state)
+{
+    (void)state;
+    B->gateway.auto_instance = "instance-1";
+    B->ledger.journal_position = 40;
+    fake_ledger_claim(&B->ledger, 1);
+    live(US_PER_S);
+    struct gateway_answer *a =
+        fake_gateway_answer(&B->gateway, GATEWAY_JOURNAL, 0, GATEWAY_NO_ANSWER);
+    a->bad_line = true;
+    (void)text_copy(a->note, sizeof a->note, "journal line 43: request.user_id");
+    live(2 * US_PER_S);
+    assert_int_equal(waits("journal_line"), 1);
+    assert_int_equal(waits("silent"), 0);
+    assert_int_equal(fake_metric(&B->env, "subpay_journal_unreadable_from"), 41);
+    assert_nothing_is_sent();
+    B->gateway.auto_journal = true; /* it was put right */
+    fake_gateway_page(&B->gateway, 41, 2);
+    live(10 * US_PER_S);
+    assert_int_equal(fake_metric(&B->env, "subpay_journal_unreadable_from"), 0);
+    assert_int_equal(B->gateway.call_count, 1);
+}
+
 static void test_a_processing_without_a_journal_is_used(void **state)
 {
     (void)state;
@@ -185,6 +209,46 @@ static void test_rewound_books_wait_and_read_again(void **state)
     live(US_PER_S);
     assert_int_equal(B->gateway.call_count, 1);
     assert_int_equal(waits("rewound"), 0);
+}
+
+static void test_a_process_that_finds_rewound_books_waits_too(void **state)
+{
+    (void)state;
+    B->ledger.mark = fake_id(77); /* another one has seen it, and died */
+    B->gateway.auto_instance = "instance-1";
+    B->gateway.auto_journal = true;
+    fake_ledger_claim(&B->ledger, 1);
+    live(TIMEOUT_US - US_PER_S);
+    assert_int_equal(waits("rewound"), 1);
+    assert_int_equal(B->ledger.learned_all_calls, 1);
+    assert_nothing_is_sent();
+    live(3 * US_PER_S);
+    assert_int_equal(B->ledger.learned_all_calls, 2);
+    assert_true(uuid_is_nil(&B->ledger.mark));
+    assert_int_equal(B->gateway.call_count, 1);
+}
+
+static void test_a_processor_stops_when_another_one_sees_that_the_books_are_rewound(void **state)
+{
+    (void)state;
+    start();
+    fake_ledger_due(&B->ledger, 1)->rewound = true;
+    live(2 * US_PER_S);
+    assert_int_equal(call(0)->verb, GATEWAY_ASK);
+    B->ledger.mark = fake_id(77);
+    fake_ledger_claim(&B->ledger, 2);
+    live(2 * US_PER_S);
+    assert_int_equal(waits("rewound"), 1);
+    size_t claims = B->ledger.claim_calls;
+    live(TIMEOUT_US - 4 * US_PER_S);
+    assert_int_equal(B->ledger.claim_calls, claims);
+    B->ledger.mark = fake_id(78); /* and once more, while this one waits */
+    live(5 * US_PER_S);
+    assert_int_equal(waits("rewound"), 1);
+    assert_int_equal(B->ledger.claim_calls, claims);
+    live(TIMEOUT_US + US_PER_S);
+    assert_int_equal(B->gateway.call_count, 2);
+    assert_int_equal(call(1)->verb, GATEWAY_SEND);
 }
 
 static void test_answers_wait_while_the_books_are_rewound(void **state)
@@ -524,10 +588,13 @@ int main(void)
         TEST(test_the_journal_is_read_before_anything_is_sent),
         TEST(test_a_reading_that_died_is_told_complete),
         TEST(test_a_journal_that_does_not_answer_is_asked_again),
+        TEST(test_a_line_that_cannot_be_understood_is_shown),
         TEST(test_a_processing_without_a_journal_is_used),
         TEST(test_another_reader_moves_the_position),
         TEST(test_a_page_is_kept_until_the_store_has_it),
         TEST(test_rewound_books_wait_and_read_again),
+        TEST(test_a_process_that_finds_rewound_books_waits_too),
+        TEST(test_a_processor_stops_when_another_one_sees_that_the_books_are_rewound),
         TEST(test_answers_wait_while_the_books_are_rewound),
         TEST(test_a_shutdown_does_not_wait_for_rewound_books),
         TEST(test_an_answer_about_an_unknown_payment_shows_it_too),

@@ -97,7 +97,7 @@ static int64_t fixed_us(struct clock *c)
     (void)c;
     return NOW_US;
 }
-static struct clock fixed_clock = {fixed_us, fixed_us};
+static struct clock fixed_clock = {.wall_us = fixed_us, .boot_us = fixed_us};
 
 struct world {
     struct config config;

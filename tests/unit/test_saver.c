@@ -25,10 +25,12 @@ struct bench {
 
 static struct bench *B;
 
-static void open_saver(void)
+static void open_saver(int32_t accept_partitions)
 {
-    const struct saver_settings settings = {
-        .topic = TOPIC, .batch_size = 500, .retention_us = 30 * US_PER_DAY};
+    const struct saver_settings settings = {.topic = TOPIC,
+                                            .batch_size = 500,
+                                            .retention_us = 30 * US_PER_DAY,
+                                            .accept_partitions = accept_partitions};
 
     assert_int_equal(saver_open(&B->saver, &settings, &B->ledger.ledger, &B->queue.queue,
                                 B->env.metrics, (struct wake){0}),
@@ -41,7 +43,7 @@ static int setup(void **state)
     fake_env_init(&B->env);
     fake_queue_init(&B->queue);
     fake_ledger_init(&B->ledger);
-    open_saver();
+    open_saver(0);
     *state = B;
     return 0;
 }
@@ -138,7 +140,7 @@ static void test_a_new_saver_goes_on_where_the_store_is(void **state)
     B->env.metrics = metrics_open();
     B->queue.assigned = false;
     B->queue.read_from = -1;
-    open_saver();
+    open_saver(0);
     add(2, NOW);
     live(US_PER_S);
     assert_int_equal(B->ledger.append_calls, 2);
@@ -331,7 +333,24 @@ static void test_another_number_of_partitions_stops_it(void **state)
     add(1, NOW);
     B->queue.partitions = 2;
     reopen_with(0, "log-1", 0);
-    assert_stopped();
+    live(20 * US_PER_S);
+    assert_int_equal(B->ledger.append_calls, 0);
+    assert_non_null(strstr(B->saver->ops->unready(B->saver), "--accept-partitions"));
+}
+
+static void test_another_number_of_partitions_can_be_accepted(void **state)
+{
+    (void)state;
+    add(1, NOW);
+    B->queue.partitions = 2;
+    reopen_with(0, "log-1", 0);
+    B->saver->ops->close(B->saver);
+    metrics_close(B->env.metrics); /* each process has its own */
+    B->env.metrics = metrics_open();
+    open_saver(2);
+    live(2 * US_PER_S);
+    assert_int_equal(B->ledger.stored_count, 1);
+    assert_int_equal(B->ledger.position.partitions, 2);
 }
 
 static void test_a_last_record_that_the_retention_took_is_no_reason_to_stop(void **state)
@@ -471,6 +490,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_position_outside_the_log_stops_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_records_that_are_gone_stop_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_number_of_partitions_stops_it, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_another_number_of_partitions_can_be_accepted, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
             test_a_last_record_that_the_retention_took_is_no_reason_to_stop, setup, teardown),

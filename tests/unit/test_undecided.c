@@ -26,13 +26,13 @@ static void check_step(const struct undecided *u, const struct promises *p)
     switch (step.move) {
     case UNDECIDED_SEND:
         assert_true(undecided_may_send(u->age_us, p, u->first));
-        assert_false(u->ask_only);
+        assert_false(u->ask_only || u->too_old || u->rewound);
         break;
     case UNDECIDED_ASK:
         assert_true(p->ask);
         break;
     case UNDECIDED_VOID:
-        assert_true(undecided_may_void(p));
+        assert_true(undecided_may_void(p) && !u->rewound);
         if (u->pending)
             assert_true(u->expired || u->superseded);
         break;
@@ -45,7 +45,9 @@ static void check_step(const struct undecided *u, const struct promises *p)
         assert_false(step.needs_decision);
     else if (u->age_us >= UNDECIDED_DAY_US || u->ask_only)
         assert_true(step.needs_decision);
-    if (step.move == UNDECIDED_REST && !u->pending)
+    if (u->too_old)
+        assert_true(step.too_old);
+    if (step.move == UNDECIDED_REST && !u->pending && !u->rewound)
         assert_true(step.needs_decision);
 }
 
@@ -54,7 +56,7 @@ static void test_every_combination_keeps_to_the_promises(void **state)
     (void)state;
     for (size_t t = 0; t < COUNT(TTLS_US); t++)
         for (size_t a = 0; a < COUNT(AGES_US); a++)
-            for (unsigned bits = 0; bits < 1u << 7; bits++) {
+            for (unsigned bits = 0; bits < 1u << 9; bits++) {
                 const struct promises p = {TTLS_US[t], bits & 1, bits & 2};
                 const struct undecided u = {
                     .age_us = AGES_US[a],
@@ -63,6 +65,8 @@ static void test_every_combination_keeps_to_the_promises(void **state)
                     .pending = bits & 16,
                     .expired = bits & 32,
                     .superseded = bits & 64,
+                    .too_old = bits & 128,
+                    .rewound = bits & 256,
                 };
                 check_step(&u, &p);
             }

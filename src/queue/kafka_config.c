@@ -1,0 +1,207 @@
+/* The settings of the clients: ours, then those of the properties file; what our promises depend on is not the file's
+ * to change. */
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/kafka_inside.h"
+
+#define NUMBER_TEXT(number) NUMBER_TEXT_(number)
+#define NUMBER_TEXT_(number) #number
+
+/* What KAFKA_CONFIG may not change. */
+static const char *const OURS[][2] = {
+    {"acks", "all"},
+    {"enable.idempotence", "false"},
+    {"max.in.flight.requests.per.connection", "5"},
+    {"message.timeout.ms", NUMBER_TEXT(KAFKA_CONFIRM_MS)},
+    {"partitioner", "murmur2_random"}, /* as the Java clients do */
+    {"allow.auto.create.topics", "false"},
+    {"message.max.bytes", NUMBER_TEXT(KAFKA_RECORD_MAX)},
+    {"enable.auto.commit", "false"},
+    {"enable.auto.offset.store", "false"},
+    {"auto.offset.reset", "error"},
+    {"partition.assignment.strategy", "range"},
+    {"isolation.level", "read_committed"},
+    {"check.crcs", "true"},
+    {"session.timeout.ms", NUMBER_TEXT(KAFKA_SESSION_MS)},
+    {"max.poll.interval.ms", NUMBER_TEXT(KAFKA_POLL_MAX_MS)},
+};
+/* What it may not set at all: other names of these, and what the driver gives itself. */
+static const char *const REFUSED[] = {
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "request.required.acks",
+    "max.in.flight",
+    "delivery.timeout.ms",
+    "auto.commit.enable",
+    "transactional.id",
+    "group.id",
+    "group.instance.id",
+    "enable.partition.eof",
+    "client.id",
+    "enable.gapless.guarantee",
+    "log.queue",
+};
+/* What it may. */
+static const char *const DEFAULTS[][2] = {
+    {"linger.ms", "0"},
+    {"queue.buffering.max.messages", NUMBER_TEXT(KAFKA_WAITING_MAX)},
+    {"queue.buffering.max.kbytes", NUMBER_TEXT(KAFKA_WAITING_KB)},
+    {"queued.min.messages", NUMBER_TEXT(KAFKA_AHEAD_MAX)},
+    {"queued.max.messages.kbytes", NUMBER_TEXT(KAFKA_AHEAD_KB)},
+    {"fetch.max.bytes", "8388608"},
+    {"fetch.wait.max.ms", "500"},
+    {"fetch.error.backoff.ms", "200"},
+    {"heartbeat.interval.ms", "1000"},
+    {"socket.timeout.ms", "5000"},
+    {"socket.connection.setup.timeout.ms", "5000"},
+    {"socket.keepalive.enable", "true"},
+    {"reconnect.backoff.ms", "100"},
+    {"reconnect.backoff.max.ms", "1000"},
+    {"topic.metadata.propagation.max.ms", "1000"},
+    {"coordinator.query.interval.ms", "5000"},
+};
+
+static enum err refuse(char *why, size_t why_cap, const char *path, int line, const char *text)
+{
+    if (line > 0)
+        (void)snprintf(why, why_cap, "%s, line %d: %s", path, line, text);
+    else
+        (void)snprintf(why, why_cap, "%s: %s", path, text);
+    return ERR_INVALID;
+}
+
+static bool name_is_ours(const char *name)
+{
+    for (size_t i = 0; i < sizeof OURS / sizeof *OURS; i++)
+        if (strcmp(OURS[i][0], name) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++)
+        if (strcmp(REFUSED[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Without the blanks around it. */
+static char *trimmed(char *text)
+{
+    while (isspace((unsigned char)*text))
+        text++;
+    size_t len = strlen(text);
+    while (len > 0 && isspace((unsigned char)text[len - 1]))
+        text[--len] = '\0';
+    return text;
+}
+
+/* name=value; the value is never shown: it may be a password. */
+static enum err line_take(rd_kafka_conf_t *conf, char *line, const char *path, int number,
+                          char *why, size_t why_cap)
+{
+    char text[256];
+    line = trimmed(line);
+    if (*line == '\0' || *line == '#')
+        return ERR_OK;
+    char *equals = strchr(line, '=');
+    if (!equals)
+        return refuse(why, why_cap, path, number, "allowed is name=value");
+    *equals = '\0';
+    const char *name = trimmed(line), *value = trimmed(equals + 1);
+    if (name_is_ours(name)) {
+        (void)snprintf(text, sizeof text, "%.100s is set by subpay and cannot be changed", name);
+        return refuse(why, why_cap, path, number, text);
+    }
+    char said[256] = "";
+    rd_kafka_conf_res_t res = rd_kafka_conf_set(conf, name, value, said, sizeof said);
+    if (res == RD_KAFKA_CONF_OK)
+        return ERR_OK;
+    (void)snprintf(text, sizeof text, "%.100s %s", name,
+                   res == RD_KAFKA_CONF_UNKNOWN ? "is not a property that librdkafka knows"
+                                                : "has a value that librdkafka does not take");
+    return refuse(why, why_cap, path, number, text);
+}
+
+static enum err file_take(rd_kafka_conf_t *conf, const char *path, char *why, size_t why_cap)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return refuse(why, why_cap, path, 0, strerror(errno));
+    char *text = calloc(1, KAFKA_CONFIG_BYTES_MAX + 1);
+    size_t len = text ? fread(text, 1, KAFKA_CONFIG_BYTES_MAX + 1, file) : 0;
+    bool broken = ferror(file) != 0;
+    (void)fclose(file);
+    enum err err = ERR_OK;
+    if (!text)
+        err = ERR_NO_MEMORY;
+    else if (broken)
+        err = refuse(why, why_cap, path, 0, "cannot be read");
+    else if (len > KAFKA_CONFIG_BYTES_MAX || strlen(text) != len)
+        err = refuse(why, why_cap, path, 0, "is no text of at most 64 KiB");
+    char *rest = text, *line;
+    for (int number = 1; err == ERR_OK && (line = strsep(&rest, "\n")) != NULL; number++)
+        err = line_take(conf, line, path, number, why, why_cap);
+    if (text)
+        explicit_bzero(text, KAFKA_CONFIG_BYTES_MAX + 1);
+    free(text);
+    return err;
+}
+
+static void ours_set(rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+    char said[256] = "";
+    rd_kafka_conf_res_t res = rd_kafka_conf_set(conf, name, value, said, sizeof said);
+    assert(res == RD_KAFKA_CONF_OK);
+}
+
+static bool conf_has_scram(const rd_kafka_conf_t *conf)
+{
+    char mechanism[32] = "";
+    size_t size = sizeof mechanism;
+    return rd_kafka_conf_get(conf, "sasl.mechanisms", mechanism, &size) == RD_KAFKA_CONF_OK &&
+           strncmp(mechanism, "SCRAM", 5) == 0;
+}
+
+/* Library code never logs: what it says of trouble comes as an error too. */
+static void log_nothing(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+    (void)rk;
+    (void)level;
+    (void)facility;
+    (void)text;
+}
+
+enum err kafka_conf_make(struct kafka *k, const struct kafka_settings *settings, char *why,
+                         size_t why_cap)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char said[256] = "";
+    rd_kafka_conf_set_log_cb(conf, log_nothing);
+    for (size_t i = 0; i < sizeof OURS / sizeof *OURS; i++)
+        ours_set(conf, OURS[i][0], OURS[i][1]);
+    for (size_t i = 0; i < sizeof DEFAULTS / sizeof *DEFAULTS; i++)
+        ours_set(conf, DEFAULTS[i][0], DEFAULTS[i][1]);
+    enum err err = ERR_OK;
+    if (rd_kafka_conf_set(conf, "bootstrap.servers", settings->brokers, said, sizeof said) ||
+        rd_kafka_conf_set(conf, "client.id", settings->client_id, said, sizeof said))
+        err = refuse(why, why_cap, "brokers and client id", 0, said);
+    if (err == ERR_OK && settings->config_path)
+        err = file_take(conf, settings->config_path, why, why_cap);
+    if (err != ERR_OK) {
+        rd_kafka_conf_destroy(conf);
+        return err;
+    }
+    k->conf = conf;
+    k->scram = conf_has_scram(conf);
+    return ERR_OK;
+}
+
+rd_kafka_conf_t *kafka_conf_with(const struct kafka *k, const char *const values[][2])
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_dup(k->conf);
+    for (size_t i = 0; values[i][0]; i++)
+        ours_set(conf, values[i][0], values[i][1]);
+    return conf;
+}
