@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+WITHOUT_SERVERS = ("--no-suite", "postgres", "--no-suite", "kafka")
 SANITIZER_SEEDS = "150"  # a sanitized world is about ten times slower
 
 
@@ -76,7 +77,7 @@ def sanitized(folder, sanitizer, suites, environment):
             return Count(failed=1)
     if run(["ninja", "-C", folder, "--quiet"]) != 0:
         return Count(failed=1)
-    return meson(folder, suites, {"SUBPAY_SEEDS": SANITIZER_SEEDS, **environment}, ["-t", "10"])
+    return meson(folder, suites, {"SUBPAY_SEEDS": SANITIZER_SEEDS, **environment}, ["-t", "10", *WITHOUT_SERVERS])
 
 
 POSTGRES = ("/usr/bin/python3", "tests/postgres.py")
@@ -89,8 +90,8 @@ def stage_house():
 
 
 def stage_check():
-    """Rules, unit, contract, simulated worlds: what `make check` runs. What wants a server is skipped."""
-    return meson("build", ["unit", "contract", "sim", "prove"])
+    """Rules, unit, contract, simulated worlds: what `make check` runs. What wants a server has stages of its own."""
+    return meson("build", ["unit", "contract", "sim", "prove"], options=WITHOUT_SERVERS)
 
 
 def stage_asan():
@@ -120,6 +121,11 @@ def pytest(folder, environment=None, under=()):
 def stage_postgres():
     """The contract of the store on a server of PostgreSQL, and what only PostgreSQL has."""
     return meson("build", ["store", "postgres"], {"SUBPAY_TEST_STORE": "postgres"}, under=(*POSTGRES, "--pooled"))
+
+
+def stage_races():
+    """Connections to PostgreSQL stepped through each other, statement by statement (all orders: by hand, CONTRIBUTING)."""
+    return meson("build", ["races"], {"SUBPAY_RACES_BOUND": os.environ.get("SUBPAY_RACES_BOUND", "60")}, under=POSTGRES)
 
 
 def stage_kafka():

@@ -77,8 +77,10 @@ static bool saver_trim(struct saver *s, const struct env *env, const char *topic
                        int64_t taken)
 {
     bool more = false;
-    enum err err = queue_trim(s->queue, topic, partition, taken,
-                              clock_wall_us(env->clock) - s->retention_us, &more);
+    /* What was rejected stays a day longer than the record that it was, so that nobody misses it (I1). */
+    int64_t kept_us = s->retention_us + (topic == s->rejected_topic ? US_PER_DAY : 0);
+    enum err err =
+        queue_trim(s->queue, topic, partition, taken, clock_wall_us(env->clock) - kept_us, &more);
     return err == ERR_OK && more;
 }
 

@@ -23,6 +23,7 @@ static void person_is_told(void *ctx, uint64_t token, const struct decided_outco
 {
     struct world *w = ctx;
     struct sim_decision *d = &w->decisions[token];
+    d->at_us = w->now_us; /* a backup that was taken before may not have it */
     if (outcome->decided != DECIDED)
         d->outcome = PAYMENT_UNKNOWN; /* nothing was recorded */
     world_tell(w, "a person is told: %d %s", outcome->decided, outcome->why);

@@ -43,16 +43,22 @@ static int64_t count_of(struct world *w, const char *static_sql)
     return world_count(w, static_sql, NULL, NULL);
 }
 
-/* Who was wrong is known: nothing is on its way any more, and the journal is read to its end. */
-static bool everything_learned(struct world *w)
+static bool journal_is_read(struct world *w)
 {
     const struct sim_journal *j = sim_journal(w);
-    return !w->plan.people ||
-           (w->now_us > w->heal_us + SIM_WAY_US && !sim_payers_open(w) &&
-            (!w->plan.journal || world_count(w,
-                                             "SELECT coalesce(max(seq), 0) FROM journal_positions"
-                                             " WHERE instance_id = ?1",
-                                             NULL, j->instance_id) == (int64_t)j->count));
+    return !w->plan.journal || world_count(w,
+                                           "SELECT coalesce(max(seq), 0) FROM journal_positions"
+                                           " WHERE instance_id = ?1",
+                                           NULL, j->instance_id) == (int64_t)j->count;
+}
+
+/* Who was wrong is known: nothing is on its way any more, and the journal is read to its end. Books that were restored
+ * know again what they did. */
+static bool everything_learned(struct world *w)
+{
+    if (!w->plan.people)
+        return w->result->seen[SEEN_RESTORES] == 0 || journal_is_read(w);
+    return w->now_us > w->heal_us + SIM_WAY_US && !sim_payers_open(w) && journal_is_read(w);
 }
 
 static int64_t untaken(struct world *w)

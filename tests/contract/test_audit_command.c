@@ -629,7 +629,7 @@ static void cluster_open(struct cluster *c)
     snprintf(c->rejected, sizeof c->rejected, "%s.rejected", c->topic);
     assert_int_equal(queue_create(c->queue, c->topic, 3), ERR_OK);
     setenv("KAFKA_BROKERS", brokers, 1);
-    setenv("KAFKA_TOPIC", c->topic, 1);
+    setenv("TOPIC_PAYMENT", c->topic, 1);
 }
 
 /* The saver has taken all that is there. */
@@ -686,6 +686,7 @@ static void test_kafka(void **state)
     setenv("KAFKA_BROKERS", "127.0.0.1:1", 1);
     expect_exactly(CLI_NOT_CHECKED, "I1 not checked (0 checked): the queue cannot be read: audit-");
     unsetenv("KAFKA_BROKERS");
+    unsetenv("TOPIC_PAYMENT");
     queue_close(c.queue);
     kafka_close(c.kafka);
 }

@@ -244,11 +244,13 @@ static enum err queue_fake_trim(struct queue *queue, const char *topic, int32_t 
 
     (void)partition;
     q->trims++;
-    if (strstr(topic, ".rejected"))
+    if (strstr(topic, ".rejected")) {
         q->trim_rejected_taken = taken;
-    else
+        q->trim_rejected_older_than_us = older_than_us;
+    } else {
         q->trim_taken = taken;
-    q->trim_older_than_us = older_than_us;
+        q->trim_older_than_us = older_than_us;
+    }
     *more = q->trim_more;
     return ERR_OK;
 }

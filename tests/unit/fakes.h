@@ -59,7 +59,7 @@ struct fake_queue {
     bool assigned, revoke;
     int64_t read_from; /* -1: not started */
     int starts, trims;
-    int64_t trim_taken, trim_rejected_taken, trim_older_than_us;
+    int64_t trim_taken, trim_rejected_taken, trim_older_than_us, trim_rejected_older_than_us;
     bool trim_more;
     bool closed;
     const char *wrong; /* what queue_check says of every topic; NULL: nothing */

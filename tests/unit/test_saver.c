@@ -393,6 +393,9 @@ static void test_trims_what_was_taken_and_is_old(void **state)
     assert_int_equal(B->queue.trim_rejected_taken, INT64_MAX); /* nobody of ours reads it */
     assert_in_range(B->env.wall_us - B->queue.trim_older_than_us, 30 * US_PER_DAY,
                     30 * US_PER_DAY + SAVER_TRIM_EVERY_US);
+    /* No record is looked for in what was rejected after that has gone (I1). */
+    assert_int_equal(B->queue.trim_older_than_us - B->queue.trim_rejected_older_than_us,
+                     US_PER_DAY);
     B->queue.trim_more = true;
     live(SAVER_TRIM_EVERY_US + 2 * US_PER_S);
     assert_true(B->queue.trims - trims > 10); /* bite by bite */
