@@ -156,6 +156,11 @@ def stage_distributed():
     return pytest("flow", {"SUBPAY_TEST_ENGINES": "distributed"}, under=(*POSTGRES, *KAFKA))
 
 
+def stage_compose():
+    """compose.yaml as processes: PostgreSQL, Kafka, nginx, the five services, in their order; the Dockerfile."""
+    return pytest("compose")
+
+
 def stage_browser():
     """The API page in Chromium, the API against its own document."""
     return pytest("browser")

@@ -275,6 +275,12 @@ enum err ledger_mark_restored(struct ledger *l, int64_t *marked)
     return l->ops->mark_restored(l, marked);
 }
 
+enum err ledger_mark_queued(struct ledger *l, const char *topic, int32_t partition, int64_t next)
+{
+    assert(ends(topic, LEDGER_TOPIC_MAX + 1) && partition >= 0 && next >= 0);
+    return l->ops->mark_queued(l, topic, partition, next);
+}
+
 /* ---- tell ---- */
 
 enum err ledger_untold(struct ledger *l, size_t max, int64_t lease_us, struct arena *arena,

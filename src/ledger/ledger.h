@@ -250,8 +250,11 @@ enum err ledger_asked_unknown(struct ledger *l, const struct uuid *payment_id) M
  * */
 enum err ledger_instance(struct ledger *l, char out[LEDGER_INSTANCE_MAX + 1]) MUST_CHECK;
 /* `subpay restored`: every payment that is new now, or is in the embedded queue now and not stored
- * yet, is asked about before it is decided (no journal). marked: those that are new. */
+ * yet, is asked about before it is decided (no journal). marked: those that are new. A queue that is
+ * elsewhere is marked before, partition by partition: next is where its log ends now. */
 enum err ledger_mark_restored(struct ledger *l, int64_t *marked) MUST_CHECK;
+enum err ledger_mark_queued(struct ledger *l, const char *topic, int32_t partition,
+                            int64_t next) MUST_CHECK;
 
 /* ---- untold, told: notifier → completed ---- */
 

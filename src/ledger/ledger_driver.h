@@ -32,6 +32,7 @@ struct ledger_ops {
     enum err (*asked_unknown)(struct ledger *, const struct uuid *);
     enum err (*instance)(struct ledger *, char out[LEDGER_INSTANCE_MAX + 1]);
     enum err (*mark_restored)(struct ledger *, int64_t *marked);
+    enum err (*mark_queued)(struct ledger *, const char *topic, int32_t partition, int64_t next);
     enum err (*untold)(struct ledger *, size_t max, int64_t lease_us, struct arena *,
                        struct telling **, size_t *);
     enum err (*told)(struct ledger *, const struct told *, size_t);

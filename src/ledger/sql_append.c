@@ -208,7 +208,7 @@ static enum err append_run(struct verb *v)
     enum err err = append_position(a);
     if (err == ERR_OK)
         err = append_restored(a);
-    if (err == ERR_OK)
+    if (err == ERR_OK && a->count > 0) /* records may be NULL */
         err = a->store(a);
     if (err == ERR_OK && append_refused(a))
         err = ERR_REFUSED;

@@ -244,6 +244,7 @@ const struct ledger_ops SQL_LEDGER_OPS = {
     .asked_unknown = sql_asked_unknown,
     .instance = sql_instance,
     .mark_restored = sql_mark_restored,
+    .mark_queued = sql_mark_queued,
     .untold = sql_untold,
     .told = sql_told,
     .counts = sql_counts,

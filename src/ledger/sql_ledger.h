@@ -318,6 +318,7 @@ enum err sql_asked(struct ledger *l, const char *instance_id, const struct journ
                    struct ledger_learned *out);
 enum err sql_asked_unknown(struct ledger *l, const struct uuid *payment_id);
 enum err sql_mark_restored(struct ledger *l, int64_t *marked);
+enum err sql_mark_queued(struct ledger *l, const char *topic, int32_t partition, int64_t next);
 enum err sql_price_add(struct ledger *l, const struct price *price, const char *actor,
                        enum catalog_verdict *verdict);
 enum err sql_price_delete(struct ledger *l, enum subscription_type type, struct date day,

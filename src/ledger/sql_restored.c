@@ -49,6 +49,49 @@ enum err sql_mark_restored(struct ledger *l, int64_t *marked)
     return err;
 }
 
+struct queued {
+    struct verb verb;
+    const char *topic;
+    int32_t partition;
+    int64_t next;
+};
+
+static enum err queued_run(struct verb *v)
+{
+    struct queued *m = (struct queued *)v;
+    struct query q;
+    enum err err = verb_lock_table(v, "LOCK TABLE positions IN EXCLUSIVE MODE");
+    if (err != ERR_OK)
+        return err;
+    /* As after a rewind: a position of its own says that the saver reads it (claims look at it). */
+    query_open(&q, v->db,
+               "INSERT INTO positions (topic, partition, partitions, next, log_id, checksum) "
+               "VALUES (?1, ?2, 0, 0, '', 0) ON CONFLICT (topic, partition) DO NOTHING");
+    query_bind_text(&q, m->topic);
+    query_bind_i64(&q, m->partition);
+    if ((err = query_run(&q)) != ERR_OK)
+        return err;
+    query_open(&q, v->db,
+               "INSERT INTO restored (topic, partition, below) "
+               "SELECT CAST(?1 AS text), CAST(?2 AS bigint), CAST(?3 AS bigint) "
+               "WHERE CAST(?3 AS bigint) > coalesce((SELECT next FROM positions "
+               "WHERE topic = CAST(?1 AS text) AND partition = CAST(?2 AS bigint)), 0) "
+               "ON CONFLICT (topic, partition) DO UPDATE SET below = excluded.below");
+    query_bind_text(&q, m->topic);
+    query_bind_i64(&q, m->partition);
+    query_bind_i64(&q, m->next);
+    return query_run(&q);
+}
+
+enum err sql_mark_queued(struct ledger *l, const char *topic, int32_t partition, int64_t next)
+{
+    struct queued m = {.verb = {.run = queued_run, .l = (struct sql_ledger *)l},
+                       .topic = topic,
+                       .partition = partition,
+                       .next = next};
+    return verb_do(&m.verb);
+}
+
 struct unmark {
     struct verb verb;
     const struct uuid *payment_id;

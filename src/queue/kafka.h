@@ -34,13 +34,13 @@
 #include "base/clock.h"
 #include "queue/queue.h"
 
-#define KAFKA_GROUP "subpay-saver"
-#define KAFKA_CONFIRM_MS 4000    /* contract section 5: an answer within 5 s of the request */
-#define KAFKA_WAITING_MAX 20000  /* records not confirmed yet, of one process */
-#define KAFKA_WAITING_KB 65536   /* their bytes / 1024 */
-#define KAFKA_AHEAD_MAX 10000    /* records read ahead, of a partition */
-#define KAFKA_AHEAD_KB 16384     /* of a reader: about, a fetch more */
-#define KAFKA_RECORD_MAX 1310720 /* max.message.bytes of our topics: value, key, headers, frame */
+#define KAFKA_GROUP "subpay-saver" /* the savers of a topic are the group KAFKA_GROUP.TOPIC */
+#define KAFKA_CONFIRM_MS 4000      /* contract section 5: an answer within 5 s of the request */
+#define KAFKA_WAITING_MAX 20000    /* records not confirmed yet, of one process */
+#define KAFKA_WAITING_KB 65536     /* their bytes / 1024 */
+#define KAFKA_AHEAD_MAX 10000      /* records read ahead, of a partition */
+#define KAFKA_AHEAD_KB 16384       /* of a reader: about, a fetch more */
+#define KAFKA_RECORD_MAX 1310720   /* max.message.bytes of our topics: value, key, headers, frame */
 #define KAFKA_PARTITIONS_MAX 1024
 #define KAFKA_TOPICS_MAX 1024    /* of a cluster, as queue_topics lists them */
 #define KAFKA_KNOWN_MAX 64       /* topics published to without asking again */

@@ -20,9 +20,12 @@ static void person_refuse(struct processor *p, struct person **slot, enum decide
                           const char *why)
 {
     struct decided_outcome outcome = {.decided = decided};
+    size_t len = strlen(why);
 
     /* Cut where it is too long: it is only for reading. */
-    (void)text_copy_n(outcome.why, sizeof outcome.why, why, strnlen(why, sizeof outcome.why - 1));
+    if (len > sizeof outcome.why - 1)
+        len = sizeof outcome.why - 1;
+    (void)text_copy_n(outcome.why, sizeof outcome.why, why, len);
     person_reply(p, slot, &outcome);
 }
 

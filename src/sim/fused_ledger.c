@@ -107,6 +107,12 @@ static enum err fused_instance(struct ledger *l, char out[LEDGER_INSTANCE_MAX + 
     return ledger_instance(fused_of(l)->inner, out);
 }
 
+static enum err fused_mark_queued(struct ledger *l, const char *topic, int32_t partition,
+                                  int64_t next)
+{
+    FUSED(l, "mark_queued", ledger_mark_queued(f->inner, topic, partition, next));
+}
+
 static enum err fused_mark_restored(struct ledger *l, int64_t *marked)
 {
     FUSED(l, "mark_restored", ledger_mark_restored(f->inner, marked));
@@ -169,6 +175,7 @@ static const struct ledger_ops FUSED_OPS = {
     .asked_unknown = fused_asked_unknown,
     .instance = fused_instance,
     .mark_restored = fused_mark_restored,
+    .mark_queued = fused_mark_queued,
     .heartbeat = fused_heartbeat,
     .settle = fused_settle,
     .defer = fused_defer,

@@ -228,6 +228,12 @@ void store_rollback(struct store *s)
     db_rollback(tables(s));
 }
 
+void store_analyze(struct store *s)
+{
+    if (s->place.name[0])
+        store_sql(s, "ANALYZE accounts, payments, events, attempts, subscriptions");
+}
+
 void store_sql(struct store *s, const char *sql)
 {
     if (store_try_sql(s, sql) != ERR_OK)

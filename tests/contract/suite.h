@@ -65,6 +65,8 @@ void store_close(struct store *s);
 void store_open(struct store *s);
 void store_reopen(struct store *s); /* a file or PostgreSQL: as after a crash, all handles closed */
 void store_sane(struct store *s);
+/* PostgreSQL knows nothing yet about tables as young as a test's: without it, looking at many rows is slow. */
+void store_analyze(struct store *s);
 const char *store_wrong(struct store *s); /* NULL, or the rule that is not kept */
 void store_advance(struct store *s, int64_t us);
 /* Another handle. */

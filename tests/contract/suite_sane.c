@@ -153,6 +153,7 @@ const char *store_wrong(struct store *s)
 
 void store_sane(struct store *s)
 {
+    store_analyze(s);
     const char *wrong = store_wrong(s);
     if (wrong)
         fail_msg("not sane: %s", wrong);

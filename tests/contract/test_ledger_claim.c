@@ -559,6 +559,7 @@ static void a_flood_of_one_user_is_decided_at_once(void **state)
     append_ok(s, refunds(1, 1)); /* the oldest */
     append_crowd(s, 1, 2, FLOOD - 1, false);
     append_ok(s, pays(2, FLOOD + 1));
+    store_analyze(s);
     s->changes = 0;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
     struct ledger_claimed got = claim_ok(s);

@@ -234,16 +234,26 @@ static void one_of_many_thousands_is_found(void **state)
 static void queue_has(struct store *s, int64_t next)
 {
     char sql[200];
-    if (store_is_postgres()) /* the queue is elsewhere; whoever knows it says so */
-        snprintf(sql, sizeof sql,
-                 "INSERT INTO restored (topic, partition, below) VALUES ('" TOPIC "', 0, %lld)",
-                 (long long)next);
-    else
-        snprintf(sql, sizeof sql,
-                 "INSERT INTO queue_topics (topic, log_id, next) VALUES ('" TOPIC "', 'l', %lld), "
-                 "('" TOPIC ".rejected', 'r', 3)",
-                 (long long)next);
+    if (store_is_postgres()) { /* the queue is elsewhere; whoever knows it says so */
+        assert_int_equal(ledger_mark_queued(s->ledger, TOPIC, 0, next), ERR_OK);
+        return;
+    }
+    snprintf(sql, sizeof sql,
+             "INSERT INTO queue_topics (topic, log_id, next) VALUES ('" TOPIC "', 'l', %lld), "
+             "('" TOPIC ".rejected', 'r', 3)",
+             (long long)next);
     store_sql(s, sql);
+}
+
+/* Nothing of it was ever taken. */
+static void a_queue_that_was_never_read_holds_claims_back_too(void **state)
+{
+    struct store *s = *state;
+    append_ok(s, pays(1, 1));
+    assert_int_equal(ledger_mark_queued(s->ledger, "elsewhere", 3, 0), ERR_OK);
+    assert_int_equal(store_i64(s, "SELECT count(*) FROM restored", NULL), 0);
+    assert_int_equal(ledger_mark_queued(s->ledger, "elsewhere", 3, 7), ERR_OK);
+    claim_none(s);
 }
 
 static void nothing_is_claimed_before_the_saver_has_taken_what_was_there(void **state)
@@ -295,6 +305,7 @@ int main(void)
         T(one_of_many_thousands_is_found),
         T(nothing_is_claimed_before_the_saver_has_taken_what_was_there),
         T(a_queue_that_was_taken_stops_nobody),
+        T(a_queue_that_was_never_read_holds_claims_back_too),
     };
     return cmocka_run_group_tests_name("ledger_restored", tests, NULL, NULL);
 }
