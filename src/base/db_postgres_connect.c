@@ -227,6 +227,9 @@ static enum err session_limits(struct db_postgres *p, int64_t until_us)
         err = ERR_NO_MEMORY;
     str_clear(&s);
     limits_add(&s, &p->settings, "SET");
+    /* One plan for good: a look-up by its key costs less than its planning. */
+    if (p->settings.by_keys)
+        str_add(&s, "SET plan_cache_mode = force_generic_plan;");
     str_add(&s, "SET default_transaction_isolation = 'read committed'");
     if (err == ERR_OK && s.failed)
         err = ERR_NO_MEMORY;

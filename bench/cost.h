@@ -1,0 +1,14 @@
+/* cost.h: what something costs: seconds, and CPU seconds of this process and of a PostgreSQL server on
+ * the same machine. */
+#ifndef SUBPAY_BENCH_COST_H
+#define SUBPAY_BENCH_COST_H
+
+struct cost {
+    double seconds, client_s, server_s;
+};
+/* From now on the processes that there are of the server of this backend count; 0: of none. */
+void cost_server(long backend);
+struct cost cost_begin(void);
+void cost_end(struct cost *sum, const struct cost *begun); /* adds what came since */
+
+#endif

@@ -1,0 +1,136 @@
+/* replay: libpq alone, sending the statements of somebody else with their parameters, deciding
+ * nothing. The raw limit of what they do.
+ *   replay URL FILE
+ * FILE, written by bench/postgres.py: numbers are 32 bits in the order of this machine, a text is
+ * its length and its bytes with a NUL behind. How many settings, and they; how many statements, and
+ * of each 1 when it is sent as it is, else 0, and its text; how many calls, and of each the
+ * statement, how many parameters (SIMPLE: it is sent as it is), and these (length NONE: null).
+ * Statements are prepared once, before the time begins. One JSON line. */
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cost.h"
+
+#define SIMPLE UINT32_MAX
+#define NONE UINT32_MAX
+#define PARAMETERS_MAX 64
+#define STATEMENTS_MAX 256
+
+static PGconn *conn;
+static char *file, *end;
+static char *at;
+static const char *statements[STATEMENTS_MAX];
+static uint32_t statement_count;
+static long long rows;
+
+static void must(int ok, const char *what)
+{
+    if (ok)
+        return;
+    fprintf(stderr, "replay: %s: %s\n", what, conn ? PQerrorMessage(conn) : "");
+    exit(1);
+}
+
+static void file_read(const char *path)
+{
+    FILE *f = fopen(path, "re");
+    long size = 0;
+    must(f != NULL && fseek(f, 0, SEEK_END) == 0 && (size = ftell(f)) > 0, path);
+    rewind(f);
+    file = malloc((size_t)size);
+    must(file != NULL && fread(file, 1, (size_t)size, f) == (size_t)size, path);
+    (void)fclose(f);
+    at = file;
+    end = file + size;
+}
+
+static uint32_t number(void)
+{
+    uint32_t n;
+    must(end - at >= (ptrdiff_t)sizeof n, "the file ends too early");
+    memcpy(&n, at, sizeof n);
+    at += sizeof n;
+    return n;
+}
+
+static const char *text(void)
+{
+    uint32_t len = number();
+    const char *found = at;
+    if (len == NONE)
+        return NULL;
+    must(end - at > (ptrdiff_t)len && at[len] == '\0', "the file ends too early");
+    at += len + 1;
+    return found;
+}
+
+static void result(PGresult *r, const char *sql)
+{
+    ExecStatusType status = PQresultStatus(r);
+    must(status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK, sql);
+    rows += strtoll(PQcmdTuples(r), NULL, 10);
+    PQclear(r);
+}
+
+static void call(void)
+{
+    const char *values[PARAMETERS_MAX];
+    char name[24];
+    uint32_t index = number(), count = number();
+    must(index < statement_count, "no such statement");
+    if (count == SIMPLE) {
+        result(PQexec(conn, statements[index]), statements[index]);
+        return;
+    }
+    must(count <= PARAMETERS_MAX, "too many parameters");
+    for (uint32_t i = 0; i < count; i++)
+        values[i] = text();
+    (void)snprintf(name, sizeof name, "s%u", index);
+    result(PQexecPrepared(conn, name, (int)count, values, NULL, NULL, 0), statements[index]);
+}
+
+static void prepare(void)
+{
+    char name[24];
+    statement_count = number();
+    must(statement_count <= STATEMENTS_MAX, "too many statements");
+    for (uint32_t i = 0; i < statement_count; i++) {
+        bool simple = number() == 1;
+        statements[i] = text();
+        (void)snprintf(name, sizeof name, "s%u", i);
+        if (!simple)
+            result(PQprepare(conn, name, statements[i], 0, NULL), statements[i]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct cost cost = {0};
+    if (argc != 3) {
+        fprintf(stderr, "replay URL FILE\n");
+        return 2;
+    }
+    file_read(argv[2]);
+    conn = PQconnectdb(argv[1]);
+    must(PQstatus(conn) == CONNECTION_OK, "connect");
+    cost_server(PQbackendPID(conn));
+    for (uint32_t setting = number(); setting > 0; setting--)
+        result(PQexec(conn, text()), "setting");
+    prepare();
+    rows = 0;
+    uint32_t calls = number();
+    struct cost begun = cost_begin();
+    for (uint32_t i = 0; i < calls; i++)
+        call();
+    cost_end(&cost, &begun);
+    printf("{\"calls\":%u,\"rows\":%lld,\"seconds\":%.6f,\"client\":%.6f,\"server\":%.6f}\n", calls,
+           rows, cost.seconds, cost.client_s, cost.server_s);
+    PQfinish(conn);
+    free(file);
+    return 0;
+}
