@@ -203,13 +203,7 @@ struct log_source audit_log_source(struct audit_log *l)
 bool audit_log_open(struct audit_log *l, const struct config *config, struct db *db, int *code)
 {
     char why[512] = "";
-    const struct kafka_settings settings = {
-        .brokers = config->kafka_brokers,
-        .config_path = config->kafka_config[0] != '\0' ? config->kafka_config : NULL,
-        .client_id = CLIENT_ID,
-        .retention_days = config->queue_retention_days,
-        .clock = clock_real(),
-    };
+    const struct kafka_settings settings = kafka_settings_of(config, CLIENT_ID, clock_real());
     *l = (struct audit_log){.config = config, .db = db};
     if (!config->kafka || kafka_open(&l->kafka, &settings, why, sizeof why) == ERR_OK)
         return true;

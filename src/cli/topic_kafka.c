@@ -13,13 +13,7 @@ bool topic_kafka_open(const struct config *config, struct kafka **kafka, struct 
                       int *code)
 {
     char why[512] = "";
-    const struct kafka_settings settings = {
-        .brokers = config->kafka_brokers,
-        .config_path = config->kafka_config[0] != '\0' ? config->kafka_config : NULL,
-        .client_id = CLIENT_ID,
-        .retention_days = config->queue_retention_days,
-        .clock = clock_real(),
-    };
+    const struct kafka_settings settings = kafka_settings_of(config, CLIENT_ID, clock_real());
     enum err err = kafka_open(kafka, &settings, why, sizeof why);
     if (err == ERR_OK && (err = kafka_queue_open(queue, *kafka, NULL)) != ERR_OK)
         kafka_close(*kafka);

@@ -32,6 +32,7 @@
 #define SUBPAY_QUEUE_KAFKA_H
 
 #include "base/clock.h"
+#include "base/config.h"
 #include "queue/queue.h"
 
 #define KAFKA_GROUP "subpay-saver" /* the savers of a topic are the group KAFKA_GROUP.TOPIC */
@@ -63,6 +64,10 @@ struct kafka_settings {
     int64_t retention_days; /* of topics that queue_create makes; less than 7 are 7 */
     struct clock *clock;    /* borrowed */
 };
+
+/* As the configuration has them; borrows from it. */
+struct kafka_settings kafka_settings_of(const struct config *config, const char *client_id,
+                                        struct clock *clock);
 
 struct kafka;
 /* Does not connect. ERR_INVALID: `why` names file, line and property; properties that the promises above depend on are

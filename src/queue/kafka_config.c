@@ -205,3 +205,15 @@ rd_kafka_conf_t *kafka_conf_with(const struct kafka *k, const char *const values
         ours_set(conf, values[i][0], values[i][1]);
     return conf;
 }
+
+struct kafka_settings kafka_settings_of(const struct config *config, const char *client_id,
+                                        struct clock *clock)
+{
+    return (struct kafka_settings){
+        .brokers = config->kafka_brokers,
+        .config_path = config->kafka_config[0] != '\0' ? config->kafka_config : NULL,
+        .client_id = client_id,
+        .retention_days = config->queue_retention_days,
+        .clock = clock,
+    };
+}

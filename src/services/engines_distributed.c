@@ -140,13 +140,7 @@ static enum err open_store(struct distributed_engines *e, const struct config *c
 static enum err open_kafka(struct distributed_engines *e, const struct config *config,
                            const struct env *env, char *why, size_t why_cap)
 {
-    const struct kafka_settings settings = {
-        .brokers = config->kafka_brokers,
-        .config_path = config->kafka_config[0] != '\0' ? config->kafka_config : NULL,
-        .client_id = CLIENT_ID,
-        .retention_days = config->queue_retention_days,
-        .clock = env->clock,
-    };
+    const struct kafka_settings settings = kafka_settings_of(config, CLIENT_ID, env->clock);
     return kafka_open(&e->kafka, &settings, why, why_cap);
 }
 
