@@ -206,7 +206,8 @@ const struct setting SETTINGS[] = {
     {.name = "RECONCILE_INTERVAL_S",
      NUMBER(reconcile_interval_s, 1, 86400),
      .initial = "600",
-     .help = "How often the processing's journal is compared with the books."},
+     .help = "How often the processing's journal is compared with the books; also after "
+             "10,000 answers."},
 
     {.group = "Tokens",
      .name = "JWT_SECRET_KEY",

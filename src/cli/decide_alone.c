@@ -107,30 +107,35 @@ static int instance_learn(struct alone *a)
 
 /* ---- its journal (rule 11) ---- */
 
-static enum err page_learn(struct alone *a, const struct journal_page *page, int64_t position)
+static enum err page_learn(struct alone *a, const struct journal_page *page,
+                           struct ledger_reading *reading, bool *more)
 {
     enum err err = ERR_OK;
-    for (size_t taken = 0; taken < page->count && err == ERR_OK;) {
+    *more = page->count > 0;
+    for (size_t taken = 0; taken < page->count && *more && err == ERR_OK;) {
         struct ledger_learned learned = {0};
         size_t count = page->count - taken < LEARN_MAX ? page->count - taken : LEARN_MAX;
-        err = ledger_learn(a->ledger, a->instance, position, true, page->entries + taken, count,
-                           &learned);
+        err = ledger_learn(a->ledger, reading, page->entries + taken, count, &learned);
         taken += count;
-        position = page->entries[taken - 1].seq;
+        reading->from = page->entries[taken - 1].seq;
+        *more = !learned.caught_up;
     }
     return err;
 }
 
-/* *more: the page had lines. A processor may read the same beside us: then from where it is. */
-static int page_read(struct alone *a, bool *more)
+/* *more: the journal goes on. A processor may read the same beside us: then from where it is. */
+static int page_read(struct alone *a, int64_t *began, bool *more)
 {
     char path[64];
-    int64_t position = 0;
-    enum err err = ledger_journal_position(a->ledger, a->instance, &position);
+    struct ledger_reading reading;
+    enum err err = ledger_reading(a->ledger, a->instance, &reading);
     if (err != ERR_OK)
         return refused("%s: %s", err_text(err), ledger_why(a->ledger));
-    const struct gateway_call call = {.verb = GATEWAY_JOURNAL, .after_seq = position};
-    (void)snprintf(path, sizeof path, "/transactions?after=%lld", (long long)position);
+    if (*began < 0)
+        *began = reading.began;
+    reading.began = *began;
+    const struct gateway_call call = {.verb = GATEWAY_JOURNAL, .after_seq = reading.from};
+    (void)snprintf(path, sizeof path, "/transactions?after=%lld", (long long)reading.from);
     err = processing_call(a, &call, "GET", path);
     *more = false;
     if (err == ERR_OK && a->answer.result == GATEWAY_NO_JOURNAL)
@@ -139,8 +144,7 @@ static int page_read(struct alone *a, bool *more)
         return silent(a, "its journal has to be read before anything is decided");
     struct journal_page *page = a->answer.page;
     a->answer.page = NULL;
-    *more = page->count > 0;
-    err = page_learn(a, page, position);
+    err = page_learn(a, page, &reading, more);
     journal_page_free(page);
     return err == ERR_OK || err == ERR_MOVED
                ? CLI_DONE
@@ -150,10 +154,11 @@ static int page_read(struct alone *a, bool *more)
 static int journal_learn(struct alone *a)
 {
     struct uuid mark = UUID_NIL;
+    int64_t began = -1;
     bool more = true;
     int code = CLI_DONE;
     while (code == CLI_DONE && more)
-        code = page_read(a, &more);
+        code = page_read(a, &began, &more);
     if (code != CLI_DONE)
         return code;
     enum err err = ledger_learned_all(a->ledger, &UUID_NIL, &mark);

@@ -215,19 +215,19 @@ static void entry_check(const struct journal_entry *e)
     assert(!e->voided || e->answer == LEARN_ERROR);
 }
 
-enum err ledger_journal_position(struct ledger *l, const char *instance_id, int64_t *seq)
+enum err ledger_reading(struct ledger *l, const char *instance_id, struct ledger_reading *out)
 {
     assert(instance_valid(instance_id));
-    enum err err = l->ops->journal_position(l, instance_id, seq);
-    assert(err != ERR_OK || *seq >= 0);
+    enum err err = l->ops->reading(l, instance_id, out);
+    assert(err != ERR_OK || (out->from >= 0 && out->began >= 0));
     return err;
 }
 
-enum err ledger_learn(struct ledger *l, const char *instance_id, int64_t from, bool hold,
+enum err ledger_learn(struct ledger *l, const struct ledger_reading *reading,
                       const struct journal_entry *entries, size_t count, struct ledger_learned *out)
 {
-    int64_t last = from;
-    assert(instance_valid(instance_id) && from >= 0 && count <= JOURNAL_LINES_MAX);
+    int64_t last = reading->from;
+    assert(instance_valid(reading->instance_id) && last >= 0 && count <= JOURNAL_LINES_MAX);
     for (size_t i = 0; i < count; i++) {
         assert(entries[i].seq > last && !uuid_is_nil(&entries[i].request.user_id));
         entry_check(&entries[i]);
@@ -238,7 +238,7 @@ enum err ledger_learn(struct ledger *l, const char *instance_id, int64_t from, b
         return ERR_OK;
     }
     CRASH_POINT("ledger.learn.before");
-    enum err err = l->ops->learn(l, instance_id, from, hold, entries, count, out);
+    enum err err = l->ops->learn(l, reading, entries, count, out);
     CRASH_POINT("ledger.learn.after");
     return err;
 }

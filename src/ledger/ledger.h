@@ -210,22 +210,29 @@ enum err ledger_decide(struct ledger *l, struct ledger_decision *decision) MUST_
 
 /* ---- learn: the processing's journal → the books (rule 11) ---- */
 
+/* A reading: from the position to the end, in any number of calls, and ledger_learned_all. */
+struct ledger_reading {
+    const char *instance_id;
+    int64_t from;  /* the position: up to which seq the journal has been compared; 0 at first */
+    int64_t began; /* the seq of the books' last event when the reading began */
+};
+/* Where a reading of this instance's journal would begin now. */
+enum err ledger_reading(struct ledger *l, const char *instance_id,
+                        struct ledger_reading *out) MUST_CHECK;
 struct ledger_learned {
     bool rewound; /* a step showed that the books were rewound (learn_rewound) */
+    bool caught_up;
     size_t recorded, alarms;
 };
-/* Up to which seq the journal of an instance has been compared; 0 at first. */
-enum err ledger_journal_position(struct ledger *l, const char *instance_id,
-                                 int64_t *seq) MUST_CHECK;
 /* Takes lines as billing/learn.h says and moves the position to the seq of the last, in one
  * transaction (a few hundred lines a call leave room for others). ERR_MOVED: it is not `from` any
- * more. count 0: nothing. hold: nothing becomes a duplicate before ledger_learned_all, which then
- * knows whether the books were rewound; without it, what waited behind a settled payment is looked
- * at now, unless these very lines, or earlier ones of this reading, show a rewinding. A reading of
- * several calls holds, and ends with ledger_learned_all. Lines that show that the books were rewound
- * leave a mark in the store, for all processors and over every crash: while it stands nothing is
- * claimed, what is due is only asked about, and nothing becomes a duplicate of what is settled. */
-enum err ledger_learn(struct ledger *l, const char *instance_id, int64_t from, bool hold,
+ * more. count 0: nothing. Nothing becomes a duplicate before ledger_learned_all, which then knows
+ * whether the books were rewound. Lines that show that they were leave a mark in the store, for all
+ * processors and over every crash: while it stands nothing is claimed, what is due is only asked
+ * about, and nothing becomes a duplicate of what is settled. out->caught_up: the last line is about a
+ * payment that was claimed after the reading began, so what had been sent before has been read, and
+ * the reading may end although the journal goes on; never while the mark stands. */
+enum err ledger_learn(struct ledger *l, const struct ledger_reading *reading,
                       const struct journal_entry *entries, size_t count,
                       struct ledger_learned *out) MUST_CHECK;
 /* The reading is complete. Where it showed that a user's books were rewound: what was recorded or

@@ -23,9 +23,9 @@ struct ledger_ops {
     enum err (*settle)(struct ledger *, struct fact *, size_t);
     enum err (*defer)(struct ledger *, const struct deferral *, size_t);
     enum err (*decide)(struct ledger *, struct ledger_decision *);
-    enum err (*journal_position)(struct ledger *, const char *instance_id, int64_t *seq);
-    enum err (*learn)(struct ledger *, const char *instance_id, int64_t from, bool hold,
-                      const struct journal_entry *, size_t, struct ledger_learned *);
+    enum err (*reading)(struct ledger *, const char *instance_id, struct ledger_reading *);
+    enum err (*learn)(struct ledger *, const struct ledger_reading *, const struct journal_entry *,
+                      size_t, struct ledger_learned *);
     enum err (*learned_all)(struct ledger *, const struct uuid *waited, struct uuid *stands);
     enum err (*asked)(struct ledger *, const char *instance_id, const struct journal_entry *,
                       struct ledger_learned *);

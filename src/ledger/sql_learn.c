@@ -1,16 +1,20 @@
 /* What the processing's journal, or its answer to a question about a new payment, tells the books
  * (rule 11): the steps are decided by billing/learn.h, and done here. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/db_array.h"
 #include "ledger/sql_ledger.h"
 
 struct learn {
     struct verb verb;
+    const struct ledger_reading *reading; /* NULL: an answer to a question */
     const char *instance_id;
-    int64_t from;
-    bool hold;
     const struct journal_entry *entries;
     size_t count;
+    /* Of each line; true: it is to be looked at under the lock of its user. */
+    bool *open;
+    struct uuid *users; /* scratch */
     struct ledger_learned found;
 };
 /* One line and where its payment stands. */
@@ -196,7 +200,7 @@ static enum err learn_settle(struct learn *l, struct lesson *s)
     if (!money_equal(&s->entry->money, &s->p.money))
         return learn_alarm(l, s, &s->entry->money);
     l->found.recorded++;
-    return standing_settle(&l->verb, &s->p, &o, l->hold, &waiting_duplicated);
+    return standing_settle(&l->verb, &s->p, &o, l->reading != NULL, &waiting_duplicated);
 }
 
 static enum err learn_record(struct learn *l, struct lesson *s)
@@ -283,18 +287,70 @@ static enum err lesson_do(struct learn *l, struct lesson *s, const struct learn_
 
 /* ---- the journal ---- */
 
-/* Step 1 of learn.h, for a reading of one call. */
-static enum err learn_look(struct learn *l)
+/* Most lines are about payments that were settled by their own call: nothing to do, and as that is
+ * final, it is seen without a lock. */
+#define KNOWN_COLUMNS                                                                              \
+    "p.user_id, p.payment_type, p.subscription_type, p.processing_status, p.payment_status"
+
+static bool line_known(struct query *q, const struct journal_entry *e)
 {
-    for (size_t i = 0; i < l->count && !l->hold; i++) {
-        struct lesson s;
-        enum err err = lesson_read(l, &l->entries[i], &s);
-        if (err != ERR_OK)
-            return err;
-        struct learn_step step = lesson_step(&s);
-        l->hold = learn_rewound(&step);
+    const struct request *r = &e->request;
+    const struct learn_payment payment = {
+        .known = true,
+        .processing_status = row_processing_status(q, 3),
+        .payment_status = row_payment_status(q, 4),
+    };
+    struct uuid user_id = query_uuid(q, 0);
+    return (payment.processing_status == PROCESSING_PROCESSED ||
+            payment.processing_status == PROCESSING_COMPLETED) &&
+           uuid_equal(&user_id, &r->user_id) && row_payment_type(q, 1) == r->payment_type &&
+           row_subscription_type(q, 2) == r->subscription_type &&
+           learn_line(&payment, e->answer).move == LEARN_NOTHING;
+}
+
+static enum err known_by_array(struct learn *l)
+{
+    struct db_array ids;
+    struct query q;
+    db_array_init(&ids, l->count * UUID_TEXT + 8);
+    for (size_t i = 0; i < l->count; i++)
+        db_array_uuid(&ids, &l->entries[i].request.payment_id);
+    query_open(&q, l->verb.db,
+               "SELECT " KNOWN_COLUMNS ", u.n FROM unnest(?1::uuid[]) WITH ORDINALITY AS u (id, n) "
+               "JOIN payments p ON p.id = u.id");
+    query_bind_array(&q, &ids);
+    while (query_next(&q)) {
+        size_t i = (size_t)query_i64(&q, 5) - 1;
+        l->open[i] = !line_known(&q, &l->entries[i]);
     }
-    return ERR_OK;
+    db_array_release(&ids);
+    return query_close(&q);
+}
+
+static enum err known_one_by_one(struct learn *l)
+{
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < l->count && err == ERR_OK; i++) {
+        struct query q;
+        query_open(&q, l->verb.db, "SELECT " KNOWN_COLUMNS " FROM payments p WHERE p.id = ?1");
+        query_bind_uuid(&q, &l->entries[i].request.payment_id);
+        if (query_next(&q))
+            l->open[i] = !line_known(&q, &l->entries[i]);
+        err = query_close(&q);
+    }
+    return err;
+}
+
+static enum err lines_sort_out(struct learn *l)
+{
+    size_t users = 0;
+    for (size_t i = 0; i < l->count; i++)
+        l->open[i] = true;
+    enum err err = db_is_postgres(l->verb.db) ? known_by_array(l) : known_one_by_one(l);
+    for (size_t i = 0; i < l->count; i++)
+        if (l->open[i])
+            l->users[users++] = l->entries[i].request.user_id;
+    return err == ERR_OK ? verb_lock_users(&l->verb, l->users, sizeof *l->users, users) : err;
 }
 
 static enum err learn_entry(struct learn *l, const struct journal_entry *e)
@@ -308,6 +364,26 @@ static enum err learn_entry(struct learn *l, const struct journal_entry *e)
         return err;
     l->found.rewound = true;
     return learning_rewound(&l->verb, s.p.user, step.move == LEARN_ASK_FIRST ? 0 : s.p.seq);
+}
+
+/* Only a claim knows by which kernel's clock it sends; what the journal taught has no boot_id. An
+ * event that is behind the last one that could be seen when the reading began was committed later,
+ * and what is sent is sent after that. */
+static enum err last_line_caught_up(struct learn *l)
+{
+    struct query q;
+    query_open(&q, l->verb.db,
+               "SELECT 1 FROM payments p JOIN attempts t ON t.seq = p.seq "
+               "WHERE p.id = ?1 AND t.boot_id <> '' AND NOT EXISTS (SELECT 1 FROM rewound) "
+               "AND NOT EXISTS (SELECT 1 FROM events e WHERE e.subject_id = ?2 AND e.seq <= ?3 "
+               "AND e.to_status = 'in_processing')");
+    char id[UUID_TEXT];
+    uuid_format(&l->entries[l->count - 1].request.payment_id, id);
+    query_bind_text(&q, id);
+    query_bind_text(&q, id);
+    query_bind_i64(&q, l->reading->began);
+    l->found.caught_up = query_next(&q);
+    return query_close(&q);
 }
 
 /* Locked until the end of the reading's step; where there is none yet, it is made. */
@@ -354,35 +430,39 @@ static enum err learn_run(struct verb *v)
     struct learn *l = (struct learn *)v;
     int64_t seq;
     enum err err = position_read(l, &seq);
-    if (err == ERR_OK && seq != l->from)
+    if (err == ERR_OK && seq != l->reading->from)
         err = ERR_MOVED;
     if (err == ERR_OK)
-        err = verb_lock_users(v, &l->entries->request.user_id, sizeof *l->entries, l->count);
-    if (err == ERR_OK)
-        err = learn_look(l);
+        err = lines_sort_out(l);
     for (size_t i = 0; i < l->count && err == ERR_OK; i++)
-        err = learn_entry(l, &l->entries[i]);
+        if (l->open[i])
+            err = learn_entry(l, &l->entries[i]);
     if (err == ERR_OK && l->found.rewound)
         err = rewound_marks(v);
+    if (err == ERR_OK)
+        err = last_line_caught_up(l);
     return err == ERR_OK ? position_moves(l, l->entries[l->count - 1].seq) : err;
 }
 
-enum err sql_learn(struct ledger *ledger, const char *instance_id, int64_t from, bool hold,
+enum err sql_learn(struct ledger *ledger, const struct ledger_reading *reading,
                    const struct journal_entry *entries, size_t count, struct ledger_learned *out)
 {
     struct learn l = {.verb = {.run = learn_run, .l = (struct sql_ledger *)ledger},
-                      .instance_id = instance_id,
-                      .from = from,
-                      .hold = hold,
+                      .reading = reading,
+                      .instance_id = reading->instance_id,
                       .entries = entries,
-                      .count = count};
-    enum err err = verb_do(&l.verb);
+                      .count = count,
+                      .open = calloc(count, sizeof *l.open),
+                      .users = calloc(count, sizeof *l.users)};
+    enum err err = l.open && l.users ? verb_do(&l.verb) : ERR_NO_MEMORY;
     if (err == ERR_OK)
         *out = l.found;
+    free(l.open);
+    free(l.users);
     return err;
 }
 
-enum err sql_journal_position(struct ledger *ledger, const char *instance_id, int64_t *seq)
+enum err sql_reading(struct ledger *ledger, const char *instance_id, struct ledger_reading *out)
 {
     struct sql_ledger *l = (struct sql_ledger *)ledger;
     struct query q;
@@ -390,12 +470,18 @@ enum err sql_journal_position(struct ledger *ledger, const char *instance_id, in
     enum err err = sql_reader(l, &db);
     if (err != ERR_OK)
         return err;
-    query_open(&q, db, "SELECT seq FROM journal_positions WHERE instance_id = ?1");
+    query_open(&q, db,
+               "SELECT (SELECT seq FROM journal_positions WHERE instance_id = ?1), "
+               "(SELECT max(seq) FROM events)");
     query_bind_text(&q, instance_id);
-    int64_t found = query_next(&q) ? query_i64(&q, 0) : 0;
+    struct ledger_reading found = {.instance_id = instance_id};
+    if (query_next(&q)) {
+        found.from = query_i64(&q, 0);
+        found.began = query_i64(&q, 1);
+    }
     err = sql_read_ends(l, db, query_close(&q));
     if (err == ERR_OK)
-        *seq = found;
+        *out = found;
     return err;
 }
 

@@ -310,8 +310,8 @@ enum err sql_attempt(struct ledger *l, const struct uuid *payment_id, struct are
 enum err sql_defer(struct ledger *l, const struct deferral *deferrals, size_t count);
 enum err sql_settle(struct ledger *l, struct fact *facts, size_t count);
 enum err sql_decide(struct ledger *l, struct ledger_decision *decision);
-enum err sql_journal_position(struct ledger *l, const char *instance_id, int64_t *seq);
-enum err sql_learn(struct ledger *l, const char *instance_id, int64_t from, bool hold,
+enum err sql_reading(struct ledger *l, const char *instance_id, struct ledger_reading *out);
+enum err sql_learn(struct ledger *l, const struct ledger_reading *reading,
                    const struct journal_entry *entries, size_t count, struct ledger_learned *out);
 enum err sql_learned_all(struct ledger *l, const struct uuid *waited, struct uuid *stands);
 enum err sql_asked(struct ledger *l, const char *instance_id, const struct journal_entry *entry,

@@ -381,6 +381,8 @@ enum err processor_open(struct service **out, const struct processor_settings *s
     p->settings = *settings;
     if (p->settings.reconcile_us == 0)
         p->settings.reconcile_us = PROCESSOR_RECONCILE_US;
+    if (p->settings.reconcile_calls == 0)
+        p->settings.reconcile_calls = PROCESSOR_RECONCILE_CALLS;
     p->ledger = ledger;
     p->gateway = gateway;
     p->promises = gateway_promises(gateway);

@@ -11,11 +11,14 @@
 #define PROCESSOR_DRAIN_US (5 * US_PER_S)       /* calls in flight get this on SIGTERM */
 
 #define PROCESSOR_RECONCILE_US (600 * US_PER_S) /* rule 11, where the settings say 0 */
-#define PROCESSOR_DECISIONS_MAX 8               /* of people, inside at a time */
+/* What a processor that starts has to read before it may send is a matter of a second, then. */
+#define PROCESSOR_RECONCILE_CALLS 10000
+#define PROCESSOR_DECISIONS_MAX 8 /* of people, inside at a time */
 
 struct processor_settings {
-    int64_t timeout_us;   /* of a call */
-    int64_t reconcile_us; /* between two readings of the journal */
+    int64_t timeout_us;     /* of a call */
+    int64_t reconcile_us;   /* between two readings of the journal … */
+    size_t reconcile_calls; /* … or so many answers; 0: PROCESSOR_RECONCILE_CALLS */
     struct decide_limits limits;
 };
 /* Handles are taken over when OK. */

@@ -107,6 +107,8 @@ struct link {
     struct uuid mark, waited;       /* of that (ledger_learned_all); waited: for this reading */
     int64_t mark_boot_us;           /* when it was seen first */
     int64_t position, read_boot_us; /* read_boot_us: when the next reading begins */
+    int64_t began;                  /* of the reading (ledger_reading) */
+    size_t settled;                 /* answers since the last one */
     struct journal_page *page;      /* to be learned, from line `taken` on */
     size_t taken;
 };
@@ -193,7 +195,8 @@ void link_page_answered(struct processor *p, const struct env *env, struct gatew
 void link_away(struct processor *p, const struct env *env, const char *note);
 /* Asks who the processing is and reads its journal, as far as either is due. */
 void link_tend(struct processor *p, const struct env *env);
-void link_read_again(struct processor *p); /* before anything else is sent */
+void link_read_again(struct processor *p);            /* before anything else is sent */
+void link_settled(struct processor *p, size_t count); /* so many answers were written down */
 /* The store says that the books were rewound: the same, after PROCESSING_TIMEOUT_MS. */
 void link_rewound(struct processor *p, const struct env *env, const struct uuid *mark);
 enum processor_wait link_waits(const struct processor *p);

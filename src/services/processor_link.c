@@ -24,6 +24,15 @@ static void reading_give_up(struct link *l)
     page_drop(l);
 }
 
+void link_settled(struct processor *p, size_t count)
+{
+    struct link *l = &p->link;
+
+    l->settled += count;
+    if (l->read && l->settled >= p->settings.reconcile_calls)
+        l->read_boot_us = 0;
+}
+
 void link_read_again(struct processor *p)
 {
     reading_give_up(&p->link);
@@ -261,8 +270,8 @@ static bool page_learn(struct processor *p, const struct env *env)
 
     if (count > PROCESSOR_LEARN_MAX)
         count = PROCESSOR_LEARN_MAX;
-    enum err err = ledger_learn(p->ledger, l->instance_id, l->position, true,
-                                page->entries + l->taken, count, &learned);
+    const struct ledger_reading reading = {l->instance_id, l->position, l->began};
+    enum err err = ledger_learn(p->ledger, &reading, page->entries + l->taken, count, &learned);
     if (err == ERR_MOVED) { /* another processor reads too */
         l->positioned = false;
         page_drop(l);
@@ -283,7 +292,8 @@ static bool page_learn(struct processor *p, const struct env *env)
     learned_tell(p, env, &learned);
     if (learned.rewound)
         l->read = false; /* from now on nothing is sent */
-    if (l->taken == page->count)
+    l->ended = learned.caught_up;
+    if (l->taken == page->count || l->ended)
         page_drop(l);
     p->claim_boot_us = 0;
     return true;
@@ -308,6 +318,7 @@ static void reading_end(struct processor *p, const struct env *env)
     p->promises = gateway_promises(p->gateway);
     l->again = false;
     l->read = true;
+    l->settled = 0;
     l->read_boot_us = clock_boot_us(env->clock) + p->settings.reconcile_us;
 }
 
@@ -316,10 +327,12 @@ static void page_ask(struct processor *p, const struct env *env)
     struct link *l = &p->link;
 
     if (!l->positioned) {
+        struct ledger_reading reading;
         if (trouble_waits(&p->looking, env) ||
-            looked(p, env, ledger_journal_position(p->ledger, l->instance_id, &l->position)) !=
-                ERR_OK)
+            looked(p, env, ledger_reading(p->ledger, l->instance_id, &reading)) != ERR_OK)
             return;
+        l->position = reading.from;
+        l->began = reading.began;
         l->positioned = true;
     }
     const struct gateway_call call = {.verb = GATEWAY_JOURNAL, .after_seq = l->position};
@@ -339,7 +352,7 @@ static void journal_tend(struct processor *p, const struct env *env)
         trouble_waits(&p->reading, env))
         return;
     if (l->page != NULL && l->page->count > 0) {
-        if (!page_learn(p, env) || l->page != NULL)
+        if (!page_learn(p, env) || l->page != NULL || l->ended)
             return;                           /* the next lines with the next step */
     } else if (l->page != NULL || l->ended) { /* an empty page is the end */
         reading_end(p, env);

@@ -72,6 +72,7 @@ static enum err processor_settle(struct processor *p, const struct env *env)
     enum err err = ledger_settle(p->ledger, p->facts, count);
     if (err != ERR_OK)
         return err_retriable(err) || err == ERR_STOPPED ? err : settle_one_by_one(p, env, count);
+    link_settled(p, count);
     for (size_t i = 0; i < count; i++) {
         processor_fact_settled(p, env, &p->facts[i]);
         flight_move(p, p->taken[i], FLIGHT_FREE);

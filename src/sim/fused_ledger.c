@@ -74,16 +74,16 @@ static enum err fused_decide(struct ledger *l, struct ledger_decision *decision)
     FUSED(l, "decide", ledger_decide(f->inner, decision));
 }
 
-static enum err fused_journal_position(struct ledger *l, const char *instance_id, int64_t *seq)
+static enum err fused_reading(struct ledger *l, const char *instance_id, struct ledger_reading *out)
 {
-    return ledger_journal_position(fused_of(l)->inner, instance_id, seq);
+    return ledger_reading(fused_of(l)->inner, instance_id, out);
 }
 
-static enum err fused_learn(struct ledger *l, const char *instance_id, int64_t from, bool hold,
+static enum err fused_learn(struct ledger *l, const struct ledger_reading *reading,
                             const struct journal_entry *entries, size_t count,
                             struct ledger_learned *out)
 {
-    FUSED(l, "learn", ledger_learn(f->inner, instance_id, from, hold, entries, count, out));
+    FUSED(l, "learn", ledger_learn(f->inner, reading, entries, count, out));
 }
 
 static enum err fused_learned_all(struct ledger *l, const struct uuid *waited, struct uuid *stands)
@@ -168,7 +168,7 @@ static const struct ledger_ops FUSED_OPS = {
     .due = fused_due,
     .attempt = fused_attempt,
     .decide = fused_decide,
-    .journal_position = fused_journal_position,
+    .reading = fused_reading,
     .learn = fused_learn,
     .learned_all = fused_learned_all,
     .asked = fused_asked,

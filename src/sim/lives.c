@@ -95,6 +95,7 @@ static enum err open_processor(struct world *w, struct sim_life *life, struct wa
     struct processor_settings settings = {
         .timeout_us = SIM_TIMEOUT_US,
         .reconcile_us = w->plan.people ? SIM_RECONCILE_US : 0, /* soon, to learn who was wrong */
+        .reconcile_calls = (size_t)world_between(w, 1, 12),
         .limits = {.request_max_age_us = w->plan.request_max_age_us, .refund_window_us = 0}};
     return processor_open(&life->service, &settings, ledger, gateway, life->metrics, wake);
 }

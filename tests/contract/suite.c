@@ -459,17 +459,22 @@ struct journal_entry line_of(struct store *s, int user_n, int payment_n, enum le
 
 int64_t journal_position(struct store *s)
 {
-    int64_t seq = -1;
-    if (ledger_journal_position(s->ledger, INSTANCE, &seq) != ERR_OK)
-        fail_msg("journal_position: %s", ledger_why(s->ledger));
-    return seq;
+    return reading_now(s).from;
 }
 
-struct ledger_learned learn_with(struct store *s, bool hold, const struct journal_entry *lines,
-                                 size_t count)
+struct ledger_reading reading_now(struct store *s)
+{
+    struct ledger_reading reading;
+    if (ledger_reading(s->ledger, INSTANCE, &reading) != ERR_OK)
+        fail_msg("reading: %s", ledger_why(s->ledger));
+    return reading;
+}
+
+struct ledger_learned learn_lines(struct store *s, const struct journal_entry *lines, size_t count)
 {
     struct ledger_learned out = {0};
-    if (ledger_learn(s->ledger, INSTANCE, journal_position(s), hold, lines, count, &out) != ERR_OK)
+    struct ledger_reading reading = reading_now(s);
+    if (ledger_learn(s->ledger, &reading, lines, count, &out) != ERR_OK)
         fail_msg("learn: %s", ledger_why(s->ledger));
     if (count)
         assert_int_equal(journal_position(s), lines[count - 1].seq);
@@ -478,7 +483,7 @@ struct ledger_learned learn_with(struct store *s, bool hold, const struct journa
 
 struct ledger_learned learn_ok(struct store *s, struct journal_entry line)
 {
-    return learn_with(s, true, &line, 1);
+    return learn_lines(s, &line, 1);
 }
 
 struct uuid learned_with(struct store *s, struct uuid waited)

@@ -120,9 +120,9 @@ void told_ok(struct store *s, struct told told);
 
 /* A line of the journal about a month's payment of a user; the next seq. */
 struct journal_entry line_of(struct store *s, int user_n, int payment_n, enum learn_answer answer);
-struct ledger_learned learn_with(struct store *s, bool hold, const struct journal_entry *lines,
-                                 size_t count);
-struct ledger_learned learn_ok(struct store *s, struct journal_entry line); /* held */
+struct ledger_learned learn_lines(struct store *s, const struct journal_entry *lines, size_t count);
+struct ledger_learned learn_ok(struct store *s, struct journal_entry line);
+struct ledger_reading reading_now(struct store *s);
 struct uuid learned_with(struct store *s, struct uuid waited); /* the mark that stands */
 void learned_ok(struct store *s); /* and, if books were rewound, once more after the wait */
 int64_t journal_position(struct store *s);

@@ -40,20 +40,88 @@ static void the_position_is_compared_and_set(void **state)
     struct journal_entry e = line_of(s, 1, 1, LEARN_SUCCESS);
     e.seq = 10;
     assert_int_equal(journal_position(s), 0);
-    assert_int_equal(ledger_learn(s->ledger, INSTANCE, 3, true, &e, 1, &out), ERR_MOVED);
+    struct ledger_reading reading = {.instance_id = INSTANCE, .from = 3};
+    assert_int_equal(ledger_learn(s->ledger, &reading, &e, 1, &out), ERR_MOVED);
     assert_true(out.rewound && out.recorded == 7); /* untouched */
     assert_status(s, 1, "in_processing/unknown");
-    assert_int_equal(ledger_learn(s->ledger, INSTANCE, 0, true, &e, 1, &out), ERR_OK);
+    reading.from = 0;
+    assert_int_equal(ledger_learn(s->ledger, &reading, &e, 1, &out), ERR_OK);
     assert_int_equal(out.recorded, 1);
     assert_false(out.rewound);
     assert_int_equal(journal_position(s), 10);
-    assert_int_equal(ledger_learn(s->ledger, INSTANCE, 0, true, &e, 1, &out), ERR_MOVED);
-    int64_t seq = 1;
-    assert_int_equal(ledger_journal_position(s->ledger, "another", &seq), ERR_OK);
-    assert_int_equal(seq, 0);
-    assert_int_equal(ledger_learn(s->ledger, INSTANCE, 99, true, NULL, 0, &out), ERR_OK);
+    assert_int_equal(ledger_learn(s->ledger, &reading, &e, 1, &out), ERR_MOVED);
+    assert_int_equal(ledger_reading(s->ledger, "another", &reading), ERR_OK);
+    assert_int_equal(reading.from, 0);
+    assert_int_equal(ledger_learn(s->ledger, &reading, NULL, 0, &out), ERR_OK);
     assert_int_equal(out.recorded, 0);
     assert_int_equal(journal_position(s), 10);
+}
+
+/* ---- where a reading may end ---- */
+
+static struct ledger_learned read_one(struct store *s, int64_t began, struct journal_entry line)
+{
+    struct ledger_reading reading = reading_now(s);
+    struct ledger_learned out = {0};
+    reading.began = began;
+    assert_int_equal(ledger_learn(s->ledger, &reading, &line, 1, &out), ERR_OK);
+    return out;
+}
+
+/* By a processor, which knows by which clock it sends. */
+static void sent_by_processor(struct store *s, int user_n, int payment_n)
+{
+    struct ledger_claim claim = claim_default();
+    claim.boot_id = "0dd3a9f6-7d7a-4c33-8d5e-9f5b4b2d7c11";
+    append_ok(s, pays(user_n, payment_n));
+    assert_int_equal(claim_as(s, &claim).attempt_count, 1);
+}
+
+static void a_reading_has_caught_up_with_what_was_claimed_after_it_began(void **state)
+{
+    struct store *s = *state;
+    sent_by_processor(s, 1, 1);
+    int64_t began = reading_now(s).began;
+    assert_true(began > 0);
+    sent_by_processor(s, 2, 2);
+    assert_false(read_one(s, began, line_of(s, 1, 1, LEARN_DECLINE)).caught_up);
+    assert_true(read_one(s, began, line_of(s, 2, 2, LEARN_PENDING)).caught_up);
+    assert_true(
+        read_one(s, began, line_of(s, 2, 2, LEARN_SUCCESS)).caught_up); /* settled: the same */
+    assert_false(read_one(s, reading_now(s).began, line_of(s, 2, 2, LEARN_SUCCESS)).caught_up);
+    learned_ok(s);
+}
+
+/* What the journal itself taught, before or in this reading, was sent long ago. */
+static void what_was_learned_does_not_end_a_reading(void **state)
+{
+    struct store *s = *state;
+    int64_t began = reading_now(s).began;
+    append_ok(s, pays(1, 1));
+    assert_false(read_one(s, began, line_of(s, 1, 1, LEARN_PENDING)).caught_up);
+    learned_ok(s);
+    assert_false(read_one(s, began, line_of(s, 1, 1, LEARN_SUCCESS)).caught_up);
+    assert_false(
+        read_one(s, began, line_of(s, 3, 3, LEARN_SUCCESS)).caught_up); /* nobody knew it */
+    learned_ok(s);
+}
+
+/* While the books are known to be rewound a reading goes on to the end of the journal. */
+static void rewound_books_are_read_to_the_end(void **state)
+{
+    struct store *s = *state;
+    int64_t began = reading_now(s).began;
+    sent_by_processor(s, 1, 1);
+    append_ok(s, pays(2, 2));
+    struct journal_entry lines[] = {line_of(s, 2, 2, LEARN_DECLINE),
+                                    line_of(s, 1, 1, LEARN_SUCCESS)};
+    struct ledger_reading reading = reading_now(s);
+    struct ledger_learned out = {0};
+    reading.began = began;
+    assert_int_equal(ledger_learn(s->ledger, &reading, lines, 2, &out), ERR_OK);
+    assert_true(out.rewound && !out.caught_up);
+    learned_ok(s);
+    assert_true(read_one(s, began, line_of(s, 1, 1, LEARN_SUCCESS)).caught_up);
 }
 
 /* ---- books that are not behind ---- */
@@ -65,7 +133,7 @@ static void what_the_books_know_changes_nothing(void **state)
     int64_t events = store_i64(s, "SELECT count(*) FROM events", NULL);
     struct journal_entry lines[] = {line_of(s, 1, 1, LEARN_PENDING),
                                     line_of(s, 1, 1, LEARN_SUCCESS)};
-    struct ledger_learned got = learn_with(s, true, lines, 2);
+    struct ledger_learned got = learn_lines(s, lines, 2);
     assert_false(got.rewound);
     assert_int_equal(got.recorded + got.alarms, 0);
     learned_ok(s);
@@ -103,16 +171,6 @@ static void what_was_stored_after_it_did_not_wait(void **state)
     assert_status(s, 2, "duplicated/unknown ->1");
     assert_status(s, 3, "new/unknown");
     claim_one(s, 3);
-}
-
-static void without_hold_it_is_looked_at_now(void **state)
-{
-    struct store *s = *state;
-    sent(s, 1, 1);
-    append_ok(s, pays(1, 2));
-    struct journal_entry e = line_of(s, 1, 1, LEARN_DECLINE);
-    (void)learn_with(s, false, &e, 1);
-    assert_status(s, 2, "duplicated/unknown ->1");
 }
 
 static void a_page_is_learned(void **state)
@@ -224,7 +282,7 @@ static void every_definite_answer(void **state)
     struct journal_entry lines[] = {line_of(s, 1, 1, LEARN_DECLINE), line_of(s, 2, 2, LEARN_ERROR),
                                     line_of(s, 3, 3, LEARN_ERROR)};
     lines[2].voided = true;
-    assert_int_equal(learn_with(s, true, lines, 3).recorded, 3);
+    assert_int_equal(learn_lines(s, lines, 3).recorded, 3);
     assert_status(s, 1, "processed/decline");
     assert_status(s, 2, "processed/error refused");
     assert_status(s, 3, "processed/error not_answered");
@@ -240,7 +298,7 @@ static void a_refund_that_was_executed_is_recorded(void **state)
     struct journal_entry lines[] = {refund_line(s, 1, 2, 1, LEARN_SUCCESS),
                                     line_of(s, 2, 5, LEARN_SUCCESS),
                                     refund_line(s, 2, 6, 5, LEARN_SUCCESS)};
-    assert_int_equal(learn_with(s, true, lines, 3).recorded, 3);
+    assert_int_equal(learn_lines(s, lines, 3).recorded, 3);
     assert_status(s, 2, "processed/accepted");
     assert_status(s, 6, "processed/accepted");
     assert_int_equal(
@@ -287,7 +345,7 @@ static void an_unknown_one_that_waits_is_made_and_adopted_and_then_answered(void
     struct store *s = *state;
     struct journal_entry lines[] = {line_of(s, 1, 1, LEARN_PENDING),
                                     line_of(s, 1, 1, LEARN_SUCCESS)};
-    assert_true(learn_with(s, true, lines, 2).rewound);
+    assert_true(learn_lines(s, lines, 2).rewound);
     assert_status(s, 1, "processed/accepted");
     learned_ok(s);
 }
@@ -347,17 +405,17 @@ static void it_stands_for_a_crowd_but_not_for_what_was_sent(void **state)
 static void nothing_becomes_a_duplicate_while_the_books_are_rewound(void **state)
 {
     struct store *s = *state;
-    for (int held = 0; held < 2; held++) {
-        int a = 10 * held + 1, b = a + 1;
-        sent(s, 1 + held, a);
-        append_ok(s, pays(1 + held, b));
-        struct journal_entry lines[] = {line_of(s, 1 + held, a, LEARN_DECLINE),
-                                        line_of(s, 1 + held, b, LEARN_SUCCESS)};
-        if (held) { /* in two calls */
+    for (int calls = 1; calls <= 2; calls++) {
+        int a = 10 * calls + 1, b = a + 1;
+        sent(s, calls, a);
+        append_ok(s, pays(calls, b));
+        struct journal_entry lines[] = {line_of(s, calls, a, LEARN_DECLINE),
+                                        line_of(s, calls, b, LEARN_SUCCESS)};
+        if (calls == 2) {
             (void)learn_ok(s, lines[0]);
             assert_true(learn_ok(s, lines[1]).rewound);
-        } else { /* the lines themselves show it */
-            assert_true(learn_with(s, false, lines, 2).rewound);
+        } else {
+            assert_true(learn_lines(s, lines, 2).rewound);
         }
         assert_status(s, a, "processed/decline");
         assert_status(s, b, "processed/accepted");
@@ -449,7 +507,7 @@ static void contradictions_are_alarms_and_change_nothing(void **state)
         line_of(s, 4, 5, LEARN_SUCCESS), /* and once more */
     };
     lines[3].money.amount_minor = lines[4].money.amount_minor = 1;
-    struct ledger_learned got = learn_with(s, true, lines, 5);
+    struct ledger_learned got = learn_lines(s, lines, 5);
     assert_int_equal(got.alarms, 5);
     assert_int_equal(got.recorded, 0);
     assert_false(got.rewound);
@@ -474,7 +532,7 @@ static void many_users(void **state)
     assert_int_equal(store_append(s, r, MANY), ERR_OK);
     for (int i = 0; i < MANY; i++)
         lines[i] = line_of(s, i + 1, i + 1, i % 2 ? LEARN_SUCCESS : LEARN_PENDING);
-    assert_int_equal(learn_with(s, true, lines, MANY).recorded, MANY / 2);
+    assert_int_equal(learn_lines(s, lines, MANY).recorded, MANY / 2);
     assert_int_equal(store_i64(s, "SELECT count(*) FROM learning", NULL), MANY);
     learned_ok(s);
     assert_int_equal(store_i64(s, "SELECT count(*) FROM learning", NULL), 0);
@@ -611,10 +669,12 @@ int main(void)
 #define F(name) cmocka_unit_test_setup_teardown(name, store_setup_file, store_teardown)
     const struct CMUnitTest tests[] = {
         T(the_position_is_compared_and_set),
+        T(a_reading_has_caught_up_with_what_was_claimed_after_it_began),
+        T(what_was_learned_does_not_end_a_reading),
+        T(rewound_books_are_read_to_the_end),
         T(what_the_books_know_changes_nothing),
         T(an_answer_that_was_lost_is_settled),
         T(what_was_stored_after_it_did_not_wait),
-        T(without_hold_it_is_looked_at_now),
         T(a_page_is_learned),
         T(a_voided_one_says_why),
         T(a_new_payment_that_was_executed_is_recorded),

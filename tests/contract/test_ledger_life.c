@@ -141,7 +141,7 @@ static void life_learn(struct life *l)
         int n = roll(l, 3) && l->payments > 20 ? l->payments - roll(l, 20) : ++l->payments;
         lines[i] = line_of(l->s, 1 + n % LIFE_USERS, n, ANSWERS[roll(l, 4)]);
     }
-    (void)learn_with(l->s, roll(l, 2), lines, count);
+    (void)learn_lines(l->s, lines, count);
     if (roll(l, 3))
         learned_ok(l->s);
 }

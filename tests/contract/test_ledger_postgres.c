@@ -265,8 +265,9 @@ static void savers_of_many_partitions_get_along(void **state)
 
 static enum err same_line(struct race *r)
 {
+    const struct ledger_reading reading = {.instance_id = INSTANCE};
     struct ledger_learned out;
-    return ledger_learn(r->ledger, INSTANCE, 0, true, r->lines, 2, &out);
+    return ledger_learn(r->ledger, &reading, r->lines, 2, &out);
 }
 
 static void a_line_of_the_journal_is_taken_once(void **state)

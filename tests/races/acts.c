@@ -84,9 +84,9 @@ void act_decide(struct actor *a)
 
 void act_learn(struct actor *a)
 {
+    const struct ledger_reading reading = {.instance_id = INSTANCE, .from = a->journal};
     struct ledger_learned out = {0};
-    enum err err = ACTOR_TRY(
-        a, ledger_learn(a->ledger, INSTANCE, a->journal, a->hold, a->lines, a->count, &out));
+    enum err err = ACTOR_TRY(a, ledger_learn(a->ledger, &reading, a->lines, a->count, &out));
     if (err == ERR_MOVED)
         actor_says(a, "learn: moved");
     else if (went_well(a, "learn", err))

@@ -101,7 +101,6 @@ static void run_begin(struct search *s)
     outcome_reset(s->stepper->store);
     for (int i = 0; i < ACTORS_MAX; i++) {
         s->stepper->actors[i].count = 0;
-        s->stepper->actors[i].hold = false;
     }
     s->race->prepare(s->stepper->store, s->stepper->actors);
     for (int i = 0; i < s->race->count; i++)

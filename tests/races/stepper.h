@@ -58,7 +58,6 @@ struct actor {
     struct uuid payment;
     size_t count; /* of facts, records or lines */
     int64_t journal;
-    bool hold;
     /* What came of it: */
     struct arena arena;
     struct str said;

@@ -69,7 +69,6 @@ static void claim_and_learn(struct store *s, struct actor actors[])
     append_ok(s, pays(1, 1));
     append_ok(s, pays(2, 2));
     journal_says(&actors[1], s, line_of(s, 1, 1, LEARN_SUCCESS));
-    actors[1].hold = true;
 }
 
 static void claim_and_adopt(struct store *s, struct actor actors[])
@@ -265,7 +264,6 @@ static void settle_and_learn(struct store *s, struct actor actors[])
     settle_says(&actors[0], fact_of(s, 1, PAYMENT_ACCEPTED));
     journal_says(&actors[1], s, line_of(s, 1, 1, LEARN_SUCCESS));
     snprintf(actors[0].facts[0].processing_id, LEDGER_EXTERNAL_ID_MAX, "tx");
-    actors[1].hold = true;
 }
 
 static void settle_and_learned_all(struct store *s, struct actor actors[])
@@ -326,7 +324,6 @@ static void same_lines(struct store *s, struct actor actors[])
     actors[1].lines[0] = actors[0].lines[0];
     actors[1].lines[1] = actors[0].lines[1];
     actors[1].count = 2;
-    actors[0].hold = actors[1].hold = true;
 }
 
 static void learn_and_learned_all(struct store *s, struct actor actors[])
@@ -336,7 +333,6 @@ static void learn_and_learned_all(struct store *s, struct actor actors[])
     append_ok(s, pays(1, 3));
     learn_ok(s, line_of(s, 1, 1, LEARN_DECLINE));
     journal_says(&actors[0], s, line_of(s, 1, 2, LEARN_DECLINE));
-    actors[0].hold = true;
 }
 
 /* ---- telling ---- */

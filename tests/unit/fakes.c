@@ -576,21 +576,21 @@ static enum err ledger_fake_decide(struct ledger *ledger, struct ledger_decision
     return ERR_OK;
 }
 
-static enum err ledger_fake_journal_position(struct ledger *ledger, const char *instance_id,
-                                             int64_t *seq)
+static enum err ledger_fake_reading(struct ledger *ledger, const char *instance_id,
+                                    struct ledger_reading *out)
 {
-    (void)instance_id;
-    *seq = fake_ledger_of(ledger)->journal_position;
+    const struct fake_ledger *l = fake_ledger_of(ledger);
+
+    *out = (struct ledger_reading){instance_id, l->journal_position, l->event_seq};
     return ERR_OK;
 }
 
-static enum err ledger_fake_learn(struct ledger *ledger, const char *instance_id, int64_t from,
-                                  bool hold, const struct journal_entry *entries, size_t count,
+static enum err ledger_fake_learn(struct ledger *ledger, const struct ledger_reading *reading,
+                                  const struct journal_entry *entries, size_t count,
                                   struct ledger_learned *out)
 {
     struct fake_ledger *l = fake_ledger_of(ledger);
 
-    (void)instance_id;
     l->learn_calls++;
     if (l->learn_err != ERR_OK)
         return l->learn_err;
@@ -598,15 +598,17 @@ static enum err ledger_fake_learn(struct ledger *ledger, const char *instance_id
         l->journal_position = l->learn_moved;
         l->learn_moved = 0;
     }
-    if (from != l->journal_position)
+    if (reading->from != l->journal_position)
         return ERR_MOVED;
-    l->held = l->held && hold;
+    l->began = reading->began;
     if (count > l->longest_learn)
         l->longest_learn = count;
     for (size_t i = 0; i < count; i++)
         l->learned[l->learned_count++] = entries[i].seq;
     l->journal_position = entries[count - 1].seq;
-    *out = (struct ledger_learned){.rewound = l->learn_rewound, .recorded = l->learn_rewound};
+    *out = (struct ledger_learned){.rewound = l->learn_rewound,
+                                   .recorded = l->learn_rewound,
+                                   .caught_up = l->caught_up_at == l->journal_position};
     if (l->learn_rewound)
         l->mark = fake_id(1000000 + (uint32_t)l->learn_calls);
     l->learn_rewound = false;
@@ -710,7 +712,7 @@ static const struct ledger_ops FAKE_LEDGER_OPS = {
     .due = ledger_fake_due,
     .attempt = ledger_fake_attempt,
     .decide = ledger_fake_decide,
-    .journal_position = ledger_fake_journal_position,
+    .reading = ledger_fake_reading,
     .learn = ledger_fake_learn,
     .learned_all = ledger_fake_learned_all,
     .asked = ledger_fake_asked,
@@ -734,7 +736,6 @@ void fake_ledger_init(struct fake_ledger *l)
     memset(l, 0, sizeof *l);
     l->ledger.ops = &FAKE_LEDGER_OPS;
     l->refused = l->bad = l->conflicts = fake_id(UINT32_MAX);
-    l->held = true;
 }
 
 /* ---- gateway ---- */

@@ -109,7 +109,8 @@ struct fake_ledger {
     int64_t journal_position;
     int64_t learned[FAKE_MANY]; /* seqs */
     size_t learned_count, learn_calls, learned_all_calls, longest_learn;
-    bool held;                      /* every call */
+    int64_t event_seq, began;       /* of the books; of the reading of the last call */
+    int64_t caught_up_at;           /* the line that shows that a reading has caught up */
     bool learn_rewound;             /* of the next one: leaves a mark */
     struct uuid mark;               /* of rewound books */
     int64_t learn_moved;            /* > 0: the next call finds the position there */

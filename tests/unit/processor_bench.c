@@ -5,6 +5,7 @@ struct bench *B;
 static void open_processor(void)
 {
     const struct processor_settings settings = {.timeout_us = TIMEOUT_US,
+                                                .reconcile_calls = RECONCILE_CALLS,
                                                 .limits = {.request_max_age_us = 6 * HOUR_US}};
 
     assert_int_equal(processor_open(&B->processor, &settings, &B->ledger.ledger,

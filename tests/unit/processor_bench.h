@@ -14,6 +14,7 @@
 #include "services/processor.h"
 
 #define TIMEOUT_US (30 * US_PER_S)
+#define RECONCILE_CALLS 20
 #define HOUR_US (3600 * US_PER_S)
 
 struct bench {

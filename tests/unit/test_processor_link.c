@@ -58,7 +58,6 @@ static void test_the_journal_is_read_before_anything_is_sent(void **state)
     assert_int_equal(B->ledger.learned_count, 600);
     assert_int_equal(B->ledger.learned[599], 640);
     assert_true(B->ledger.longest_learn < 600); /* others want to write too */
-    assert_true(B->ledger.held);
     assert_int_equal(B->gateway.journal_calls, 2);
     assert_int_equal(B->gateway.journal_after, 640);
     assert_int_equal(B->ledger.learned_all_calls, 0);
@@ -101,6 +100,42 @@ static void test_a_journal_that_does_not_answer_is_asked_again(void **state)
     live(US_PER_S);
     assert_int_equal(B->gateway.call_count, 1);
     assert_int_equal(waits("silent"), 0);
+}
+
+/* Beside processors that never pause there is no empty page. */
+static void test_a_reading_ends_where_it_has_caught_up(void **state)
+{
+    (void)state;
+    B->gateway.auto_instance = "instance-1";
+    B->ledger.event_seq = 70;
+    B->ledger.caught_up_at = 512;
+    fake_ledger_claim(&B->ledger, 1);
+    live(US_PER_S);
+    fake_gateway_page(&B->gateway, 1, 600);
+    live(5 * US_PER_S);
+    assert_int_equal(B->ledger.began, 70);
+    assert_int_equal(B->ledger.learned_count, 512); /* the rest is for the next reading */
+    assert_int_equal(B->ledger.learned_all_calls, 1);
+    assert_int_equal(B->gateway.journal_calls, 1);
+    assert_int_equal(B->gateway.call_count, 1);
+    assert_int_equal(waits("journal"), 0);
+}
+
+static void test_many_answers_bring_the_next_reading(void **state)
+{
+    (void)state;
+    start();
+    size_t before = B->gateway.journal_calls;
+    for (uint32_t n = 1; n <= RECONCILE_CALLS; n++) {
+        assert_int_equal(B->gateway.journal_calls, before);
+        fake_ledger_claim(&B->ledger, n);
+        live(2 * US_PER_S);
+        answer(n, GATEWAY_SUCCESS);
+        live(2 * US_PER_S);
+    }
+    assert_int_equal(B->gateway.journal_calls, before + 1);
+    live(60 * US_PER_S);
+    assert_int_equal(B->gateway.journal_calls, before + 1);
 }
 
 /* Whose payment it is is not known, so nothing is sent; the log and the metrics say where it is. */
@@ -588,6 +623,8 @@ int main(void)
         TEST(test_the_journal_is_read_before_anything_is_sent),
         TEST(test_a_reading_that_died_is_told_complete),
         TEST(test_a_journal_that_does_not_answer_is_asked_again),
+        TEST(test_a_reading_ends_where_it_has_caught_up),
+        TEST(test_many_answers_bring_the_next_reading),
         TEST(test_a_line_that_cannot_be_understood_is_shown),
         TEST(test_a_processing_without_a_journal_is_used),
         TEST(test_another_reader_moves_the_position),
