@@ -132,12 +132,15 @@ int prove_command(int argc, char **argv)
     const char *only = NULL;
     for (int i = 1; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+        bool world = strcmp(argv[i], "--world") == 0;
+        if (!world && strcmp(argv[i], "--bound") != 0)
+            return usage(argv[i], "is unknown");
         if (value == NULL)
             return usage(argv[i], "needs a value");
-        if (strcmp(argv[i], "--world") == 0 && world_known(value))
-            only = value;
-        else if (strcmp(argv[i], "--bound") != 0 || !text_i64(value, 1, (int64_t)BOUND_MAX, &bound))
+        if (world ? !world_known(value) : !text_i64(value, 1, (int64_t)BOUND_MAX, &bound))
             return usage(argv[i], value);
+        if (world)
+            only = value;
     }
     print_bound((int)bound, &BOUNDS[bound]);
     return prove_worlds(&BOUNDS[bound], only);

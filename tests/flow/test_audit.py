@@ -45,6 +45,15 @@ def test_what_cannot_be_checked_is_named(make_subpay, user):
     assert "I2" in done.stdout and "journal" in (done.stdout + done.stderr).lower()
 
 
+def test_books_that_are_not_there_are_not_broken(make_subpay):
+    subpay = make_subpay()
+    if subpay.engines:  # a server that is not there
+        subpay.with_engines()
+        subpay.environment["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/nothing"
+    done = subpay.cli("audit", "--json", check=3)
+    assert done.stdout == "" and done.stderr.startswith("subpay: audit: ") and done.stderr.count("\n") == 1
+
+
 # ---- a dump of an earlier moment (rule 11) ----
 
 

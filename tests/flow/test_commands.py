@@ -43,6 +43,7 @@ def test_prove(make_subpay):
     assert "8 of 8 worlds as they should be" in done.stdout and "states" in done.stdout
     one_line(subpay.cli("prove", "--bound", "9", check=2), "--bound", "9", "1 to 4")
     one_line(subpay.cli("prove", "--world", "flat", check=2), "--world", "flat")
+    one_line(subpay.cli("prove", "3", check=2), "3 is unknown", "--bound")
 
 
 @pytest.mark.parametrize("arguments, words", [
