@@ -295,12 +295,22 @@ void app_expire_publishes(struct app *a)
     }
 }
 
+/* It would be answered before the queue could; or the queue confirms nothing any more, and one request at a time finds
+ * out when it does again: the others hear so at once. */
+static bool publish_futile(const struct app *a, const struct api_call *call)
+{
+    int64_t now_us = clock_boot_us(a->env->clock);
+
+    return now_us - call->arrived_boot_us >= APP_QUEUE_CONFIRM_US ||
+           (a->queueing.count > 0 && a->publish_first != APP_NO_SLOT &&
+            now_us - a->queueing.since_boot_us >= APP_QUEUE_SILENT_US);
+}
+
 static void create_publish(struct app *a, struct create *c, const struct money *money)
 {
     char key[UUID_TEXT];
 
-    /* Too late already: it would be answered before the queue could. */
-    if (clock_boot_us(a->env->clock) - c->call->arrived_boot_us >= APP_QUEUE_CONFIRM_US) {
+    if (publish_futile(a, c->call)) {
         answer_unconfirmed(a, c->call, &c->request.payment_id);
         return;
     }

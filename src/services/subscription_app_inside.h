@@ -14,6 +14,7 @@
 #define APP_BODY_MAX (256 * 1024)          /* bytes of an answer */
 #define APP_PRICES_FRESH_US (1 * US_PER_S) /* prices in force never change, but days do */
 #define APP_QUEUE_LOOK_US (5 * US_PER_S)   /* is the topic there? */
+#define APP_QUEUE_SILENT_US (1 * US_PER_S) /* nothing confirmed for so long: it is away */
 #define APP_UNREADY_US (10 * US_PER_S)     /* after the last record that was not confirmed */
 #define APP_KEY_IDS (PAYMENT_TYPE_COUNT * SUBSCRIPTION_TYPE_COUNT) /* ids that one key can have */
 

@@ -1,4 +1,4 @@
-"""Several processors over one PostgreSQL while they are killed, or it is: the short form of tests/faults/workers.py."""
+"""Services that are killed, and servers that go away: the short forms of tests/faults/workers.py and services.py."""
 import sys
 from pathlib import Path
 
@@ -17,3 +17,14 @@ def test_processors_are_killed(tmp_path):
 def test_postgres_is_killed(tmp_path):
     import workers
     workers.run(tmp_path, users=200, rounds=4, stop_count=2)
+
+
+def test_every_service_is_killed(tmp_path):
+    import services
+    services.run(tmp_path, requests=2000, users=1000, every_s=4)
+
+
+@pytest.mark.parametrize("engine", ["kafka", "postgres"])
+def test_an_engine_is_away(tmp_path, engine):
+    import services
+    services.run(tmp_path, requests=0, users=100, engine=engine, seconds=8)

@@ -309,6 +309,29 @@ static void test_503_after_5_s_and_the_late_confirmation_finds_nobody(void **sta
     assert_int_equal(second->status, 202);
 }
 
+static void test_503_at_once_while_the_queue_is_away_but_for_one(void **state)
+{
+    (void)state;
+    B->queue.hold = true;
+    (void)post(1, "payment", "month", NULL);
+    live(5100 * US_PER_MS);
+    assert_not_known(&B->replies[1]);
+    assert_int_equal(post(2, "payment", "month", NULL)->status, 0); /* not for sure: both may try */
+    assert_int_equal(post(3, "payment", "month", NULL)->status, 0);
+    live(2 * US_PER_S);
+    assert_not_known(post(4, "payment", "month", NULL));
+    live(4 * US_PER_S);
+    assert_int_equal(post(5, "payment", "month", NULL)->status,
+                     0); /* none tries any more: this one does */
+    assert_not_known(post(6, "payment", "month", NULL));
+    assert_int_equal(B->queue.held_count, 4);
+    fake_queue_confirm(&B->queue, QUEUE_DURABLE);
+    (void)step();
+    assert_int_equal(B->replies[5].status, 202);
+    assert_int_equal(post(7, "payment", "month", NULL)->status, 0);
+    assert_int_equal(post(8, "payment", "month", NULL)->status, 0);
+}
+
 static void test_a_call_that_is_too_late_is_not_queued(void **state)
 {
     (void)state;
@@ -678,6 +701,7 @@ int main(void)
         TEST(test_a_refund_costs_what_is_known_later),
         TEST(test_503_when_the_queue_does_not_confirm),
         TEST(test_503_after_5_s_and_the_late_confirmation_finds_nobody),
+        TEST(test_503_at_once_while_the_queue_is_away_but_for_one),
         TEST(test_a_call_that_is_too_late_is_not_queued),
         TEST(test_a_stored_key_is_replayed),
         TEST(test_409_when_subscribed),
