@@ -43,10 +43,15 @@ TOOLS = {"kafka-topics": "org.apache.kafka.tools.TopicCommand",
          "kafka-console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
          "kafka-configs": "kafka.admin.ConfigCommand",
          "kafka-storage": "kafka.tools.StorageTool"}
+# Kafka 4 prints a warning among the records for --property, its only name before.
+PROPERTY = {"kafka-console-producer": "--property" if VERSION < "4" else "--reader-property",
+            "kafka-console-consumer": "--property" if VERSION < "4" else "--formatter-property"}
+# Of the secured listener.
+USER, PASSWORD, MECHANISMS = "subpay", "password-of-the-tests", ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 SETTINGS = {
     "process.roles": "broker,controller", "node.id": "1", "auto.create.topics.enable": "false",
     "inter.broker.listener.name": "CLIENT", "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURED:SASL_SSL",
     "offsets.topic.replication.factor": "1", "offsets.topic.num.partitions": "1",
     "transaction.state.log.replication.factor": "1", "transaction.state.log.min.isr": "1",
     "transaction.state.log.num.partitions": "1", "group.initial.rebalance.delay.ms": "0",
@@ -84,6 +89,28 @@ def free_ports(count):
         return [one.getsockname()[1] for one in sockets]
 
 
+def make_certificates(folder, address="127.0.0.1"):
+    """ca.pem, and broker.pem: a key and its certificate for `address`, signed by that CA."""
+    def openssl(*more):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "2", *more], cwd=folder, check=True, stderr=subprocess.PIPE)
+    openssl("-subj", "/CN=CA of the tests", "-addext", "keyUsage=critical,keyCertSign", "-keyout", "ca.key", "-out", "ca.pem")
+    openssl("-subj", f"/CN={address}", "-addext", f"subjectAltName=IP:{address}", "-addext",
+            "basicConstraints=critical,CA:FALSE", "-CA", "ca.pem", "-CAkey", "ca.key", "-keyout", "broker.key", "-out",
+            "broker.crt")
+    (folder / "broker.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.crt").read_text())
+
+
+def secured_settings(folder):
+    """Of the listener SECURED: TLS, and logins of one user by each of the mechanisms."""
+    login, listener = "org.apache.kafka.common.security", "listener.name.secured"
+    return {f"{listener}.ssl.keystore.type": "PEM", f"{listener}.ssl.keystore.location": folder / "broker.pem",
+            f"{listener}.sasl.enabled.mechanisms": ",".join(MECHANISMS),
+            f"{listener}.plain.sasl.jaas.config": f'{login}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";',
+            **{f"{listener}.{name.lower()}.sasl.jaas.config": f"{login}.scram.ScramLoginModule required;"
+               for name in MECHANISMS[1:]}}
+
+
 def die_with(parent):
     """For preexec_fn: the child is killed when the thread that made it ends, however that comes."""
     libc = ctypes.CDLL(None)
@@ -96,23 +123,28 @@ def die_with(parent):
 
 
 class Broker:
-    """Started when made; `with` ends it. The log survives stop(kill=True) and start(), the port stays the same."""
+    """Started when made; `with` ends it. The log survives stop(kill=True) and start(), the port stays the same.
+    secured: it listens at self.secured, too, with TLS and logins; self.folder has ca.pem."""
 
-    def __init__(self, folder=None, version=VERSION, heap="256m", **settings):
+    def __init__(self, folder=None, version=VERSION, heap="256m", secured=False, **settings):
         self.libs = jars(version)
         self.own_folder = folder is None
         self.folder = Path(folder or tempfile.mkdtemp(prefix="subpay-kafka-"))
         self.heap, self.process = heap, None
-        self.port, controller = free_ports(2)
-        self.bootstrap = f"127.0.0.1:{self.port}"
-        lines = {**SETTINGS, "log.dirs": self.folder / "log",
+        self.port, controller, secured_port = free_ports(3)
+        self.bootstrap, self.secured = f"127.0.0.1:{self.port}", f"127.0.0.1:{secured_port}"
+        if secured:
+            make_certificates(self.folder)
+        lines = {**SETTINGS, **(secured_settings(self.folder) if secured else {}), "log.dirs": self.folder / "log",
                  "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-                 "listeners": f"CLIENT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
+                 "listeners": f"CLIENT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}"
+                              + (f",SECURED://{self.secured}" if secured else ""),
                  **{name.replace("_", "."): value for name, value in settings.items()}}
         self.config = self.folder / "server.properties"
         self.config.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         try:
-            subprocess.run(self.tool("kafka-storage", "format", "-t", CLUSTER_ID, "-c", self.config), check=True,
+            scram = [f"--add-scram={name}=[name={USER},password={PASSWORD}]" for name in MECHANISMS[1:] if secured]
+            subprocess.run(self.tool("kafka-storage", "format", "-t", CLUSTER_ID, "-c", self.config, *scram), check=True,
                            stdout=subprocess.DEVNULL)
             self.start()
         except BaseException:
@@ -125,7 +157,7 @@ class Broker:
 
     def tool(self, name, *arguments):
         """The command line of a tool of the distribution, such as kafka-topics."""
-        return self.java(TOOLS[name], *arguments)
+        return self.java(TOOLS[name], *(PROPERTY[name] if one == "--property" else one for one in arguments))
 
     def start(self):
         assert self.process is None

@@ -19,7 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-BIN = Path(os.environ.get("SUBPAY_POSTGRES_BIN", "/usr/lib/postgresql/15/bin"))
+RELEASES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # 15 on Debian 12, 17 on Debian 13
+BIN = Path(os.environ.get("SUBPAY_POSTGRES_BIN", RELEASES[0] if RELEASES else "/usr/lib/postgresql/15/bin"))
 PASSWORD = "not-a-secret-of-anybody"
 READY_S = 30
 STOP_S = 60

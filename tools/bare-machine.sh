@@ -1,8 +1,12 @@
 #!/bin/sh
 # Proves "a bare machine": makes a Debian 12 root with debootstrap, clones this repository's HEAD into it and
-# runs both commands there, as a newcomer would. Needs root. Usage: tools/bare-machine.sh [FOLDER] [STAGE...]
-# The folder (default: a new temporary one, removed at the end) is kept when it is named; STAGEs go to ./test.
+# runs both commands there, as a newcomer would. Needs root.
+# Usage: tools/bare-machine.sh [bookworm|trixie] [FOLDER] [STAGE...]
+# trixie: Debian 13 instead. The folder (default: a new temporary one, removed at the end) is kept when it is named;
+# STAGEs go to ./test.
 set -eu
+release=bookworm
+case ${1-} in bookworm | trixie) release=$1 && shift ;; esac
 top=$(cd "$(dirname "$0")/.." && pwd)
 [ "$(id -u)" -eq 0 ] || { echo "bare-machine: needs root (debootstrap, mount, chroot)" >&2; exit 1; }
 command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >&2
@@ -19,7 +23,7 @@ trap 'exit 1' INT TERM
 
 mirror=$(sed -n 's/^URIs: *//p; s/^deb \(http[^ ]*\) bookworm .*/\1/p' \
     /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1)
-[ -x "$root/bin/sh" ] || debootstrap --variant=minbase bookworm "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 ||
+[ -x "$root/bin/sh" ] || debootstrap --variant=minbase "$release" "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 ||
     { tail -n 20 "$root.log" >&2; exit 1; }
 rm -f "$root.log"
 mount -t proc proc "$root/proc"
@@ -37,7 +41,7 @@ rm -rf "$root/subpay"
 git clone -q "$top" "$root/subpay"
 inside() { chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin CI="${CI:-}" "$@"; }
 
-echo "== ./run on a bare machine"
+echo "== ./run on a bare machine ($release)"
 inside /bin/sh -c '
     cd /subpay || exit 1
     ./run >/tmp/run.log 2>/tmp/run.err & pid=$!
@@ -49,5 +53,5 @@ inside /bin/sh -c '
     done
     cat /tmp/run.log
     kill -TERM $pid; wait $pid'
-echo "== ./test on a bare machine"
+echo "== ./test on a bare machine ($release)"
 inside /bin/sh -c 'cd /subpay && exec ./test "$@"' sh "$@"

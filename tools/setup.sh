@@ -3,7 +3,7 @@
 BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config curl libevent-dev libsqlite3-dev libpq-dev
 libcurl4-openssl-dev libjansson-dev libssl-dev librdkafka-dev"
 TEST_PACKAGES="$BUILD_PACKAGES libcmocka-dev clang-format python3-pytest python3-venv ca-certificates
-openjdk-17-jre-headless maven chromium postgresql-15 pgbouncer python3-psycopg2 nginx-light python3-yaml
+default-jre-headless maven chromium postgresql pgbouncer python3-psycopg2 nginx-light python3-yaml
 python3-jsonschema openssl"
 
 say() { printf '%s\n' "subpay: $*" >&2; }

@@ -22,7 +22,7 @@
 #define HTTP_CLIENT_HEADERS_MAX 6 /* of a call */
 #define HTTP_CLIENT_BODY_MAX                                                                       \
     (2 * 1024 * 1024)                       /* bytes of a request: a record of 1 MiB in its frame */
-#define HTTP_CLIENT_RETRY_AFTER_MAX_S 86400 /* a longer wish is cut to this */
+#define HTTP_CLIENT_RETRY_AFTER_MAX_S 21600 /* a longer wish is cut to this, by libcurl 8.14 too */
 
 struct http_client;
 struct http_outcome { /* borrowed during done */

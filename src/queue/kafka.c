@@ -9,6 +9,7 @@
 #include "queue/kafka_inside.h"
 
 #define SCRAM_SINCE 0x02060100 /* librdkafka's version: 2.6.1 */
+#define SETTINGS_NAMED "KAFKA_CONFIG, "
 
 /* ---- what went wrong ---- */
 
@@ -59,19 +60,40 @@ enum err kafka_err(rd_kafka_resp_err_t code)
     }
 }
 
+static bool is_login(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+           code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED;
+}
+
+/* The settings that a complaint is about; "": none. */
+static const char *settings_of(rd_kafka_resp_err_t code, const char *text)
+{
+    if (strstr(text, "certificate verify failed"))
+        return SETTINGS_NAMED "ssl.ca.location: ";
+    if (is_login(code))
+        return strstr(text, "mechanism handshake")
+                   ? SETTINGS_NAMED "security.protocol and sasl.mechanism: "
+                   : SETTINGS_NAMED "sasl.username and sasl.password: ";
+    if (strstr(text, "security.protocol") || strstr(text, "SSL "))
+        return SETTINGS_NAMED "security.protocol: ";
+    return "";
+}
+
 void kafka_complain(struct kafka *k, rd_kafka_resp_err_t code, const char *text)
 {
     bool away = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
-    bool login = code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
-                 code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED;
+    const char *tail = strstr(text, " (after "); /* how long it took, how often it was left out */
+    int len = (int)(tail ? (size_t)(tail - text) : strlen(text));
     pthread_mutex_lock(&k->lock);
     if (away && !k->silent) {
         k->silent = true;
         k->ask_boot_us = 0; /* a short question may be asked at once */
     }
     if (!away) /* it follows the one that says why */
-        (void)snprintf(k->trouble, sizeof k->trouble, "%s%s", text,
-                       login && k->scram && rd_kafka_version() < SCRAM_SINCE
+        (void)snprintf(k->trouble, sizeof k->trouble, "%s%.*s%s", settings_of(code, text), len,
+                       text,
+                       is_login(code) && k->scram && rd_kafka_version() < SCRAM_SINCE
                            ? " (if this is Kafka 4: librdkafka before 2.6.1 cannot log in there by"
                              " SCRAM; use a newer one, or SASL PLAIN)"
                            : "");
@@ -93,9 +115,11 @@ enum err kafka_failed(struct kafka_queue *q, rd_kafka_resp_err_t code, const cha
     (void)text_copy(trouble, sizeof trouble, q->kafka->trouble);
     pthread_mutex_unlock(&q->kafka->lock);
     enum err err = kafka_err(code);
-    bool more = err == ERR_UNREACHABLE && trouble[0];
-    return kafka_say(q, err, "%s: %s%s%s", what, rd_kafka_err2str(code), more ? ": " : "",
-                     more ? trouble : "");
+    if (err != ERR_UNREACHABLE || trouble[0] == '\0')
+        return kafka_say(q, err, "%s: %s", what, rd_kafka_err2str(code));
+    if (strncmp(trouble, SETTINGS_NAMED, strlen(SETTINGS_NAMED)) == 0)
+        return kafka_say(q, err, "%s: %s", what, trouble);
+    return kafka_say(q, err, "%s: %s: %s", what, rd_kafka_err2str(code), trouble);
 }
 
 rd_kafka_t *kafka_client(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *why, size_t why_cap)

@@ -15,7 +15,7 @@
  * log (any more), or the cluster is another one; nothing is read of it until queue_start. A reader that was asleep past
  * KAFKA_SESSION_MS is told QUEUE_REVOKED when it reads again; what it had read is worthless then. A record that cannot
  * be read (damaged, or packed in a way that this librdkafka cannot unpack) is never skipped: queue_read is ERR_CORRUPT
- * until it is gone or can be read.
+ * until it is gone or can be read. A batch has all that waits of its partition, however the fetches have mixed them.
  *
  * Threads: librdkafka's own, none of ours. Delivery reports are served by its background thread, which calls `done`;
  * `wake` is called by whatever thread of it adds to an empty consumer queue. Neither may call the queue. Any thread may
@@ -27,7 +27,7 @@
  * between the answer is ERR_UNREACHABLE at once, so that a service whose step asks is not held up by an outage.
  *
  * Errors: ERR_UNREACHABLE for whatever the brokers may answer differently later, refused logins too; queue_why says
- * what they or the library complained about last. */
+ * what they or the library complained about last, and which settings of the file that is about. */
 #ifndef SUBPAY_QUEUE_KAFKA_H
 #define SUBPAY_QUEUE_KAFKA_H
 
@@ -41,6 +41,7 @@
 #define KAFKA_WAITING_KB 65536     /* their bytes / 1024 */
 #define KAFKA_AHEAD_MAX 10000      /* records read ahead, of a partition */
 #define KAFKA_AHEAD_KB 16384       /* of a reader: about, a fetch more */
+#define KAFKA_GATHER_MS 50         /* what comes is given so long later, with what came meanwhile */
 #define KAFKA_RECORD_MAX 1310720   /* max.message.bytes of our topics: value, key, headers, frame */
 #define KAFKA_PARTITIONS_MAX 1024
 #define KAFKA_TOPICS_MAX 1024    /* of a cluster, as queue_topics lists them */
@@ -54,7 +55,7 @@
 #define KAFKA_ASK_REST_MS 4000
 #define KAFKA_CLOSE_MS 2000 /* what waits is given so long; then leaving the group, likewise */
 #define KAFKA_CONFIG_BYTES_MAX 65536
-#define KAFKA_WHY_MAX 400
+#define KAFKA_WHY_MAX 512
 
 struct kafka_settings {
     const char *brokers; /* host:port, host:port */

@@ -136,11 +136,10 @@ enum err kafka_log(struct queue *queue, const char *topic, int32_t partition, st
 
 static enum err looker_open(struct kafka_queue *q)
 {
-    static const char *const values[][2] = {{"group.id", LOOKER_GROUP},
-                                            {"enable.partition.eof", "true"},
-                                            {"queued.min.messages", "1"},
-                                            {"fetch.message.max.bytes", "4096"},
-                                            {NULL, NULL}};
+    static const char *const values[][2] = {
+        {"group.id", LOOKER_GROUP},          {"enable.partition.eof", "true"},
+        {"queued.min.messages", "1"},        {"fetch.min.bytes", "1"},
+        {"fetch.message.max.bytes", "4096"}, {NULL, NULL}};
     if (q->looker)
         return ERR_OK;
     rd_kafka_conf_t *conf = kafka_conf_with(q->kafka, values);

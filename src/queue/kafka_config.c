@@ -9,6 +9,7 @@
 
 #include "queue/kafka_inside.h"
 
+#define NAME_CHARS "abcdefghijklmnopqrstuvwxyz0123456789._"
 #define NUMBER_TEXT(number) NUMBER_TEXT_(number)
 #define NUMBER_TEXT_(number) #number
 
@@ -54,7 +55,8 @@ static const char *const DEFAULTS[][2] = {
     {"queued.min.messages", NUMBER_TEXT(KAFKA_AHEAD_MAX)},
     {"queued.max.messages.kbytes", NUMBER_TEXT(KAFKA_AHEAD_KB)},
     {"fetch.max.bytes", "8388608"},
-    {"fetch.wait.max.ms", "500"},
+    {"fetch.min.bytes", "65536"},
+    {"fetch.wait.max.ms", NUMBER_TEXT(KAFKA_GATHER_MS)},
     {"fetch.error.backoff.ms", "200"},
     {"heartbeat.interval.ms", "1000"},
     {"socket.timeout.ms", "5000"},
@@ -118,7 +120,8 @@ static enum err line_take(rd_kafka_conf_t *conf, char *line, const char *path, i
     rd_kafka_conf_res_t res = rd_kafka_conf_set(conf, name, value, said, sizeof said);
     if (res == RD_KAFKA_CONF_OK)
         return ERR_OK;
-    (void)snprintf(text, sizeof text, "%.100s %s", name,
+    bool is_name = name[strspn(name, NAME_CHARS)] == '\0'; /* else a part of a secret, perhaps */
+    (void)snprintf(text, sizeof text, "%.100s %s", is_name ? name : "what is before =",
                    res == RD_KAFKA_CONF_UNKNOWN ? "is not a property that librdkafka knows"
                                                 : "has a value that librdkafka does not take");
     return refuse(why, why_cap, path, number, text);
@@ -156,12 +159,33 @@ static void ours_set(rd_kafka_conf_t *conf, const char *name, const char *value)
     assert(res == RD_KAFKA_CONF_OK);
 }
 
-static bool conf_has_scram(const rd_kafka_conf_t *conf)
+/* "": not set. */
+static void conf_text(const rd_kafka_conf_t *conf, const char *name, char *out, size_t cap)
 {
-    char mechanism[32] = "";
-    size_t size = sizeof mechanism;
-    return rd_kafka_conf_get(conf, "sasl.mechanisms", mechanism, &size) == RD_KAFKA_CONF_OK &&
-           strncmp(mechanism, "SCRAM", 5) == 0;
+    if (rd_kafka_conf_get(conf, name, out, &cap) != RD_KAFKA_CONF_OK)
+        out[0] = '\0';
+}
+
+/* Logins that the library would only fail at later, without saying why. */
+static enum err login_check(struct kafka *k, const rd_kafka_conf_t *conf, const char *path,
+                            char *why, size_t why_cap)
+{
+    char protocol[32], mechanism[32], user[256];
+    conf_text(conf, "security.protocol", protocol, sizeof protocol);
+    conf_text(conf, "sasl.mechanisms", mechanism, sizeof mechanism);
+    conf_text(conf, "sasl.username", user, sizeof user);
+    if (strncmp(protocol, "sasl", 4) != 0)
+        return ERR_OK;
+    if (strcmp(mechanism, "OAUTHBEARER") == 0)
+        return refuse(why, why_cap, path, 0,
+                      "sasl.mechanism=OAUTHBEARER wants tokens, which subpay does not fetch; use "
+                      "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or GSSAPI");
+    if (strcmp(mechanism, "GSSAPI") == 0 && user[0] != '\0')
+        return refuse(why, why_cap, path, 0,
+                      "sasl.username is set, but sasl.mechanism is not, or is GSSAPI: use PLAIN, "
+                      "SCRAM-SHA-256 or SCRAM-SHA-512");
+    k->scram = strncmp(mechanism, "SCRAM", 5) == 0;
+    return ERR_OK;
 }
 
 /* Library code never logs: what it says of trouble comes as an error too. */
@@ -189,12 +213,13 @@ enum err kafka_conf_make(struct kafka *k, const struct kafka_settings *settings,
         err = refuse(why, why_cap, "brokers and client id", 0, said);
     if (err == ERR_OK && settings->config_path)
         err = file_take(conf, settings->config_path, why, why_cap);
+    if (err == ERR_OK)
+        err = login_check(k, conf, settings->config_path, why, why_cap);
     if (err != ERR_OK) {
         rd_kafka_conf_destroy(conf);
         return err;
     }
     k->conf = conf;
-    k->scram = conf_has_scram(conf);
     return ERR_OK;
 }
 

@@ -11,6 +11,8 @@
 
 #include "queue/kafka.h"
 
+#define KAFKA_SORT_MAX QUEUE_READ_MAX /* records taken and not given; likewise their bytes */
+
 struct kafka {
     rd_kafka_conf_t *conf; /* that every client of the library starts from */
     rd_kafka_t *producer;
@@ -50,7 +52,8 @@ struct kafka_queue {
     bool changed;                      /* some partition has something to tell */
     bool restart;                      /* what is fetched is not what is wanted any more */
     enum err failed;                   /* to be returned by the next read */
-    rd_kafka_message_t *held;          /* taken, did not fit into the batch */
+    rd_kafka_message_t **waiting;      /* taken, not given yet, in the library's order */
+    size_t waiting_count, waiting_bytes;
     /* looks at single records; opened when first needed */
     rd_kafka_t *looker;
     /* publications that wait keep the handle alive */

@@ -64,11 +64,11 @@ static bool event_take(struct kafka_queue *q, struct queue_batch *out)
     return false;
 }
 
-static void held_drop(struct kafka_queue *q)
+static void waiting_drop(struct kafka_queue *q)
 {
-    if (q->held)
-        rd_kafka_message_destroy(q->held);
-    q->held = NULL;
+    for (size_t i = 0; i < q->waiting_count; i++)
+        rd_kafka_message_destroy(q->waiting[i]);
+    q->waiting_count = q->waiting_bytes = 0;
 }
 
 /* librdkafka 2.0.2 aborts when an assignment changes while the change before is still on its way to the fetchers
@@ -98,7 +98,7 @@ static enum err wanted_assign(struct kafka_queue *q)
     rd_kafka_topic_partition_list_destroy(list);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return kafka_failed(q, code, "taking partitions");
-    held_drop(q);
+    waiting_drop(q);
     q->restart = false;
     return ERR_OK;
 }
@@ -114,7 +114,7 @@ static void rebalance(rd_kafka_t *consumer, rd_kafka_resp_err_t code,
             part_add(q, list->elems[i].partition);
         else
             part_lose(q, list->elems[i].partition);
-    held_drop(q);
+    waiting_drop(q);
     rd_kafka_topic_partition_list_t *none = assigned ? rd_kafka_topic_partition_list_new(1) : NULL;
     code = kafka_assign(consumer, none);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -181,7 +181,9 @@ enum err kafka_subscribe(struct queue *queue, const char *topic)
                          KAFKA_PARTITIONS_MAX);
     q->topic = strdup(topic);
     q->parts = calloc(KAFKA_PARTITIONS_MAX, sizeof *q->parts);
-    err = q->topic && q->parts ? consumer_open(q) : kafka_say(q, ERR_NO_MEMORY, "out of memory");
+    q->waiting = calloc(KAFKA_SORT_MAX, sizeof(rd_kafka_message_t *));
+    err = q->topic && q->parts && q->waiting ? consumer_open(q)
+                                             : kafka_say(q, ERR_NO_MEMORY, "out of memory");
     if (err == ERR_OK && q->group)
         err = group_join(q, topic);
     for (int32_t i = 0; err == ERR_OK && !q->group && i < partitions; i++)
@@ -312,71 +314,63 @@ static bool record_copy(const struct kafka_queue *q, const rd_kafka_message_t *m
     return true;
 }
 
-static rd_kafka_message_t *message_next(struct kafka_queue *q)
-{
-    rd_kafka_message_t *m = q->held ? q->held : rd_kafka_consumer_poll(q->consumer, 0);
-    q->held = NULL;
-    return m;
-}
-
 /* Not of a partition that is being read, or fetched before it was started where it is now. */
 static bool message_stale(const struct kafka_queue *q, const rd_kafka_message_t *m)
 {
     const struct kafka_partition *p = part_of(q, m->partition);
-    return !p || !p->started || q->restart || m->offset < p->position;
+    return !p || !p->started || m->offset < p->position;
 }
 
-enum took { TOOK_IT, TOOK_NOTHING, TOOK_UNTIL_HERE };
-
-/* The message ends in the batch, is held for the next one, or is destroyed. */
-static enum took message_take(struct kafka_queue *q, rd_kafka_message_t *m, struct arena *arena,
-                              size_t *max, struct queue_batch *out)
+static size_t message_bytes(const rd_kafka_message_t *m)
 {
-    if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        enum err err = trouble_take(q, m);
+    return m->key_len + m->len;
+}
+
+/* Takes what has come, as far as there is room: fetches mix the partitions, a batch is of one. */
+static void arrivals_take(struct kafka_queue *q)
+{
+    while (q->failed == ERR_OK && !q->restart && q->waiting_count < KAFKA_SORT_MAX &&
+           q->waiting_bytes < QUEUE_READ_BYTES_MAX) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(q->consumer, 0);
+        if (!m)
+            return;
+        if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR && !message_stale(q, m)) {
+            q->waiting[q->waiting_count++] = m;
+            q->waiting_bytes += message_bytes(m);
+            continue;
+        }
+        enum err err = m->err ? trouble_take(q, m) : ERR_OK;
         rd_kafka_message_destroy(m);
         q->failed = err != ERR_OK ? err : q->failed;
-        return q->failed != ERR_OK || q->restart ? TOOK_UNTIL_HERE : TOOK_NOTHING;
     }
-    if (message_stale(q, m)) {
-        rd_kafka_message_destroy(m);
-        return TOOK_NOTHING;
-    }
-    if (out->count > 0 && m->partition != out->partition) {
-        q->held = m;
-        return TOOK_UNTIL_HERE;
-    }
-    if (!out->records)
-        out->records = records_room(arena, max);
-    if (!out->records || !record_copy(q, m, arena, &out->records[out->count])) {
-        if (out->count == 0)
-            q->failed =
-                kafka_say(q, ERR_NO_MEMORY, "a record does not fit into the reader's memory");
-        q->held = m;
-        return TOOK_UNTIL_HERE;
-    }
-    out->partition = m->partition;
-    out->count++;
-    rd_kafka_message_destroy(m);
-    return TOOK_IT;
 }
 
+/* All that waits of the partition of the oldest, as far as it fits. */
 static void records_take(struct kafka_queue *q, size_t max, struct arena *arena,
                          struct queue_batch *out)
 {
-    size_t bytes = 0;
-    while (out->count < max && bytes < QUEUE_READ_BYTES_MAX) {
-        rd_kafka_message_t *m = message_next(q);
-        if (!m)
-            return;
-        enum took took = message_take(q, m, arena, &max, out);
-        if (took == TOOK_UNTIL_HERE)
-            break;
-        if (took == TOOK_IT)
-            bytes += out->records[out->count - 1].key_len + out->records[out->count - 1].value_len;
+    size_t bytes = 0, kept = 0;
+    bool full = false;
+    out->partition = q->waiting[0]->partition;
+    out->records = records_room(arena, &max);
+    for (size_t i = 0; i < q->waiting_count; i++) {
+        rd_kafka_message_t *m = q->waiting[i];
+        bool wanted = m->partition == out->partition && !full;
+        full = full ||
+               (wanted && (!out->records || out->count == max || bytes >= QUEUE_READ_BYTES_MAX ||
+                           !record_copy(q, m, arena, &out->records[out->count])));
+        if (!wanted || full) {
+            q->waiting[kept++] = m;
+            continue;
+        }
+        out->count++;
+        bytes += message_bytes(m);
+        rd_kafka_message_destroy(m);
     }
-    arrived(NULL,
-            q); /* something is left: the library tells only of what comes into an empty queue */
+    q->waiting_count = kept;
+    q->waiting_bytes -= bytes;
+    if (out->count == 0)
+        q->failed = kafka_say(q, ERR_NO_MEMORY, "a record does not fit into the reader's memory");
 }
 
 enum err kafka_read(struct queue *queue, size_t max, struct arena *arena, struct queue_batch *out)
@@ -388,14 +382,16 @@ enum err kafka_read(struct queue *queue, size_t max, struct arena *arena, struct
     enum err err = q->restart ? wanted_assign(q) : ERR_OK;
     if (err != ERR_OK)
         return err;
-    if (q->failed == ERR_OK)
-        records_take(q, max, arena, out);
+    arrivals_take(q);
     identity_look(q);
-    const struct kafka_partition *p = part_of(q, out->partition);
-    if (out->count > 0 && p && p->started) { /* else it was lost while it was read */
+    struct kafka_partition *p = q->waiting_count ? part_of(q, q->waiting[0]->partition) : NULL;
+    if (p && p->started)
+        records_take(q, max, arena, out);
+    if (q->waiting_count > 0)
+        arrived(NULL, q); /* the library tells only of what comes into an empty queue */
+    if (out->count > 0) {
         out->event = QUEUE_RECORDS;
-        out->next = out->records[out->count - 1].offset + 1;
-        q->parts[out->partition].position = out->next;
+        out->next = p->position = out->records[out->count - 1].offset + 1;
         return ERR_OK;
     }
     *out = (struct queue_batch){.event = QUEUE_NOTHING};
@@ -432,7 +428,7 @@ void kafka_reader_close(struct kafka_queue *q)
 {
     if (q->consumer) {
         rd_kafka_queue_cb_event_enable(q->arrivals, NULL, NULL);
-        held_drop(q);
+        waiting_drop(q);
         assignment_settle(q->consumer);
         if (q->group)
             group_leave(q);
@@ -441,10 +437,12 @@ void kafka_reader_close(struct kafka_queue *q)
     }
     free(q->topic);
     free(q->parts);
+    free(q->waiting);
     q->consumer = NULL;
     q->arrivals = NULL;
     q->topic = NULL;
     q->parts = NULL;
+    q->waiting = NULL;
     q->part_count = 0;
     q->changed = q->restart = false;
     q->failed = ERR_OK;

@@ -773,6 +773,36 @@ static void test_partition_of_a_key(void **state)
     assert_int_equal(queue_create(t->q, "other", KAFKA_PARTITIONS_MAX + 1), ERR_INVALID);
 }
 
+#define MIXED_PARTITIONS 4
+#define MIXED_ROUNDS 10
+
+/* Every fetch brings some of each partition: what waits is given as one batch of each. */
+static void test_mixed_partitions(void **state)
+{
+    struct test *t = *state;
+    size_t read = 0, batches = 0;
+    int64_t next[MIXED_PARTITIONS] = {0};
+    create(t, MIXED_PARTITIONS);
+    assert_int_equal(queue_subscribe(t->q, t->topic), ERR_OK);
+    for (int32_t p = 0; p < MIXED_PARTITIONS; p++) {
+        struct queue_batch batch = wait_batch(t->q, &t->arena, WAIT_S);
+        assert_int_equal(batch.event, QUEUE_ASSIGNED);
+        assert_int_equal(queue_start(t->q, batch.partition, 0), ERR_OK);
+    }
+    assert_int_equal(wait_batch(t->q, &t->arena, 1).event, QUEUE_NOTHING);
+    for (int i = 0; i < MIXED_ROUNDS; i++, pause_ms(2 * KAFKA_GATHER_MS))
+        publish_numbers(t, 50);
+    for (; read < MIXED_ROUNDS * 50; batches++) {
+        struct queue_batch batch = wait_batch(t->q, &t->arena, WAIT_S);
+        assert_int_equal(batch.event, QUEUE_RECORDS);
+        for (size_t i = 0; i < batch.count; i++)
+            assert_int_equal(batch.records[i].offset, next[batch.partition]++);
+        assert_int_equal(batch.next, next[batch.partition]);
+        read += batch.count;
+    }
+    assert_true(batches < MIXED_PARTITIONS * MIXED_ROUNDS / 2);
+}
+
 static void test_headers_arrive(void **state)
 {
     struct test *t = *state;
@@ -971,6 +1001,8 @@ static void test_error_codes(void **state)
 
 /* ---- settings ---- */
 
+#define LOGIN "security.protocol=sasl_plaintext\nsasl.username=me\nsasl.password=hush\n"
+
 static void test_settings(void **state)
 {
     (void)state;
@@ -985,6 +1017,11 @@ static void test_settings(void **state)
         {"no.such.thing=1", "line 1: no.such.thing is not"},
         {"linger.ms=soon", "line 1: linger.ms has"},
         {"linger.ms", "name=value"},
+        {"sasl.password: hush=hush", "line 1: what is before = is not"},
+        {LOGIN "sasl.mechanism=PLAIN\n", ""},
+        {LOGIN "sasl.mechanism=OAUTHBEARER\n", "sasl.mechanism=OAUTHBEARER wants tokens"},
+        {LOGIN, "sasl.mechanism is not"},
+        {LOGIN "sasl.mechanism=NONE\n", "NONE"},
         {NULL, "No such file"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -1005,6 +1042,7 @@ static void test_settings(void **state)
         assert_int_equal(err, cases[i][1][0] ? ERR_INVALID : ERR_OK);
         if (cases[i][1][0])
             assert_non_null(strstr(why, cases[i][1]));
+        assert_null(strstr(why, "hush"));
         kafka_close(kafka);
         (void)unlink(path);
     }
@@ -1037,6 +1075,7 @@ int main(void)
         cmocka_unit_test(test_nobody_there),
         cmocka_unit_test(test_error_codes),
         T(test_partition_of_a_key),
+        T(test_mixed_partitions),
         T(test_headers_arrive),
         T(test_records_of_others),
         T(test_position_outside),
