@@ -29,6 +29,7 @@
 #ifndef SUBPAY_BASE_DB_H
 #define SUBPAY_BASE_DB_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -60,6 +61,9 @@ struct db_postgres_settings {
     /* Statements are planned once and go by keys, however small a table was when that was done and
      * however long an array may be: no scans where there is an index, no hash or merge joins. */
     bool by_keys;
+    /* The boot time at which every round trip ends, those under way too, as if db_patience was over:
+     * the process is about to end. Whoever has it may set it at any time. NULL: there is none. */
+    const _Atomic int64_t *end_boot_us;
 };
 /* Connects. why never holds a password. */
 enum err db_open_postgres(struct db **out, const struct db_postgres_settings *s, char *why,

@@ -101,6 +101,7 @@ enum err postgres_settings_take(struct db_postgres *p, const struct db_postgres_
         .statement_ms = or_default(s->statement_ms, 20000),
         .idle_ms = or_default(s->idle_ms, 30000),
         .by_keys = s->by_keys,
+        .end_boot_us = s->end_boot_us,
     };
     p->patience_ms = p->settings.patience_ms;
     return url_take(p, s->url);

@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 
+#define LOOK_MS 250 /* between two looks at when all is to end */
+
 /* --- errors ---------------------------------------------------------------------------------- */
 
 static void mask(char *text, const char *secret)
@@ -73,6 +75,15 @@ int64_t postgres_until_us(int64_t ms)
     return ms == DB_NO_LIMIT ? TIME_NEVER : clock_boot_us(clock_real()) + ms * US_PER_MS;
 }
 
+/* The end may be set while somebody waits. */
+static int64_t left_until_us(const struct db_postgres *p, int64_t until_us)
+{
+    int64_t end_us = p->settings.end_boot_us ? atomic_load(p->settings.end_boot_us) : TIME_NEVER;
+    int64_t first_us = end_us < until_us ? end_us : until_us;
+
+    return first_us == TIME_NEVER ? TIME_NEVER : first_us - clock_boot_us(clock_real());
+}
+
 enum err postgres_poll(struct db_postgres *p, short events, int wake_fd, int64_t until_us)
 {
     struct pollfd fds[] = {
@@ -82,12 +93,9 @@ enum err postgres_poll(struct db_postgres *p, short events, int wake_fd, int64_t
     };
 
     for (;;) {
-        int64_t left_us = until_us == TIME_NEVER ? 0 : until_us - clock_boot_us(clock_real());
+        int64_t left_us = left_until_us(p, until_us);
         int64_t left_ms = left_us / US_PER_MS + 1;
-        int timeout = until_us == TIME_NEVER ? -1
-                      : left_us <= 0         ? 0
-                                             : (int)(left_ms < 60000 ? left_ms : 60000);
-        int ready = poll(fds, 3, timeout);
+        int ready = poll(fds, 3, left_us <= 0 ? 0 : (int)(left_ms < LOOK_MS ? left_ms : LOOK_MS));
 
         if (ready < 0 && errno != EINTR)
             return ERR_IO;
@@ -95,7 +103,7 @@ enum err postgres_poll(struct db_postgres *p, short events, int wake_fd, int64_t
             return ERR_STOPPED;
         if (ready > 0)
             return ERR_OK;
-        if (until_us != TIME_NEVER && left_us <= 0)
+        if (left_us <= 0)
             return ERR_UNREACHABLE;
     }
 }

@@ -16,6 +16,7 @@ struct postgres {
     struct clock *clock;
     struct random *random;
     bool notify;
+    _Atomic int64_t end_boot_us;
     struct watchers watchers;
     struct db *first; /* the connection that was made at the start, then the listener's */
     bool listens, refused;
@@ -24,7 +25,8 @@ struct postgres {
 /* A server that may lose commits is no store. */
 static enum err look(struct postgres *p, char *why, size_t why_cap)
 {
-    struct db_postgres_settings settings = {.url = p->url, .mode = DB_WRITE};
+    struct db_postgres_settings settings = {
+        .url = p->url, .mode = DB_WRITE, .end_boot_us = &p->end_boot_us};
     enum err err = db_open_postgres(&p->first, &settings, why, why_cap);
     if (err == ERR_OK)
         err = db_postgres_fit(p->first, why, why_cap);
@@ -45,6 +47,7 @@ enum err postgres_open(struct postgres **out, const struct postgres_settings *se
     p->clock = settings->clock;
     p->random = random;
     p->notify = settings->notify;
+    atomic_init(&p->end_boot_us, TIME_NEVER);
     enum err err = ERR_INVALID;
     if (text_copy(p->url, sizeof p->url, settings->url))
         err = look(p, why, why_cap);
@@ -68,9 +71,15 @@ void postgres_close(struct postgres *p)
     free(p);
 }
 
+void postgres_end_at(struct postgres *p, int64_t boot_us)
+{
+    atomic_store(&p->end_boot_us, boot_us);
+}
+
 enum err postgres_connection(struct postgres *p, enum db_mode mode, struct db **out)
 {
-    struct db_postgres_settings settings = {.url = p->url, .mode = mode, .by_keys = true};
+    struct db_postgres_settings settings = {
+        .url = p->url, .mode = mode, .by_keys = true, .end_boot_us = &p->end_boot_us};
     return db_open_postgres(out, &settings, NULL, 0);
 }
 

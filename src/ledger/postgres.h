@@ -33,6 +33,10 @@ enum err postgres_open(struct postgres **out, const struct postgres_settings *se
                        struct random *random, char *why, size_t why_cap) MUST_CHECK;
 void postgres_close(struct postgres *p); /* after all handles; NULL is fine */
 
+/* No round trip of any handle, under way or new, lasts longer than until then (boot clock): a server
+ * that does not answer must not keep a process from ending. Any thread. */
+void postgres_end_at(struct postgres *p, int64_t boot_us);
+
 /* Each connects. */
 enum err postgres_ledger(struct postgres *p, struct ledger **out) MUST_CHECK;
 enum err postgres_views(struct postgres *p, struct views **out) MUST_CHECK;

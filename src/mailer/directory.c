@@ -21,7 +21,7 @@ struct directory {
     char from[MAIL_ADDRESS_MAX + 1];
     struct mail_result results[MAIL_BATCH_MAX]; /* ring: sent, not taken yet */
     size_t head, count;
-    size_t unsynced; /* the newest of them, whose names are not durable yet */
+    size_t unsynced; /* the newest of them, which are not durable and have no names yet */
     void (*wake)(void *ctx);
     void *wake_ctx;
 };
@@ -45,30 +45,49 @@ static bool bytes_write(int fd, const char *bytes, size_t len)
     return true;
 }
 
-/* The whole message under a name of its own, durable, then under the name that readers look for. */
-static bool file_put(int folder_fd, const char *id, const struct str *text)
+static void names_of(const struct uuid *payment_id, char shown[FILE_NAME_MAX],
+                     char beside[FILE_NAME_MAX])
 {
-    char name[FILE_NAME_MAX], beside[FILE_NAME_MAX];
-    (void)snprintf(name, sizeof name, "%s.eml", id);
-    (void)snprintf(beside, sizeof beside, ".%s.tmp", id);
-    int fd = openat(folder_fd, beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    char id[UUID_TEXT];
+    uuid_format(payment_id, id);
+    (void)snprintf(shown, FILE_NAME_MAX, "%s.eml", id);
+    (void)snprintf(beside, FILE_NAME_MAX, ".%s.tmp", id);
+}
+
+/* It did not work, by errno: nothing is left of it but a later try. */
+static void result_failed(struct directory *d, struct mail_result *result)
+{
+    char shown[FILE_NAME_MAX], beside[FILE_NAME_MAX];
+    result->outcome = MAIL_TRY_AGAIN;
+    (void)snprintf(result->note, sizeof result->note, "%s", strerrordesc_np(errno));
+    names_of(&result->payment_id, shown, beside);
+    (void)unlinkat(d->fd, beside, 0);
+}
+
+/* The whole message under a name of its own. */
+static bool file_write(const struct directory *d, const struct uuid *payment_id,
+                       const struct str *text)
+{
+    char shown[FILE_NAME_MAX], beside[FILE_NAME_MAX];
+    names_of(payment_id, shown, beside);
+    int fd = openat(d->fd, beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return false;
-    bool good = bytes_write(fd, text->data, text->len) && fdatasync(fd) == 0;
+    bool good = bytes_write(fd, text->data, text->len);
     int failed = errno;
-    if (close(fd) != 0 && good) {
-        good = false;
-        failed = errno;
-    }
+    if (close(fd) != 0 && good)
+        return false;
     CRASH_POINT("mail.write.after");
-    if (good && renameat(folder_fd, beside, folder_fd, name) != 0) {
-        good = false;
-        failed = errno;
-    }
-    if (!good)
-        (void)unlinkat(folder_fd, beside, 0);
     errno = failed;
     return good;
+}
+
+/* And, once that is durable, under the name that readers look for. */
+static bool file_show(const struct directory *d, const struct uuid *payment_id)
+{
+    char shown[FILE_NAME_MAX], beside[FILE_NAME_MAX];
+    names_of(payment_id, shown, beside);
+    return renameat(d->fd, beside, d->fd, shown) == 0;
 }
 
 static struct mail_result *result_at(struct directory *d, size_t index)
@@ -80,7 +99,6 @@ static enum err directory_send(struct mailer *m, const struct mail *mail)
 {
     struct directory *d = directory_of(m);
     struct str text;
-    char id[UUID_TEXT];
     if (d->count == MAIL_BATCH_MAX)
         return ERR_BUSY;
     str_init(&text, MAIL_MESSAGE_MAX);
@@ -88,11 +106,8 @@ static enum err directory_send(struct mailer *m, const struct mail *mail)
     if (err == ERR_OK) {
         struct mail_result *result = result_at(d, d->count);
         *result = (struct mail_result){.payment_id = mail->payment_id, .outcome = MAIL_HANDED_OVER};
-        uuid_format(&mail->payment_id, id);
-        if (!file_put(d->fd, id, &text)) {
-            result->outcome = MAIL_TRY_AGAIN;
-            (void)snprintf(result->note, sizeof result->note, "%s", strerrordesc_np(errno));
-        }
+        if (!file_write(d, &mail->payment_id, &text))
+            result_failed(d, result);
         d->unsynced++;
         if (d->count++ == 0 && d->wake)
             d->wake(d->wake_ctx);
@@ -101,20 +116,24 @@ static enum err directory_send(struct mailer *m, const struct mail *mail)
     return err;
 }
 
-/* One fsync of the folder for all that came since the last one: before it no name is durable. */
+/* What came since the last time becomes durable: the bytes, then the names. All at once, because each file by itself
+ * would cost a commit of the file system (syncfs tells of failed writes since Linux 5.8). */
 static void directory_sync(struct directory *d)
 {
     if (d->unsynced == 0)
         return;
-    CRASH_POINT("mail.rename.after");
-    bool good = fsync(d->fd) == 0;
-    CRASH_POINT("mail.sync.after");
-    const char *why = good ? "" : strerrordesc_np(errno);
-    for (size_t i = d->count - d->unsynced; !good && i < d->count; i++) {
+    bool written = syncfs(d->fd) == 0;
+    for (size_t i = d->count - d->unsynced; i < d->count; i++) {
         struct mail_result *result = result_at(d, i);
-        result->outcome = MAIL_TRY_AGAIN;
-        (void)snprintf(result->note, sizeof result->note, "%s", why);
+        if (result->outcome == MAIL_HANDED_OVER && !(written && file_show(d, &result->payment_id)))
+            result_failed(d, result);
     }
+    CRASH_POINT("mail.rename.after");
+    bool named = fsync(d->fd) == 0;
+    CRASH_POINT("mail.sync.after");
+    for (size_t i = d->count - d->unsynced; !named && i < d->count; i++)
+        if (result_at(d, i)->outcome == MAIL_HANDED_OVER)
+            result_failed(d, result_at(d, i));
     d->unsynced = 0;
 }
 

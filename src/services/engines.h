@@ -19,6 +19,8 @@ struct engines_ops {
     enum err (*queue)(struct engines *, struct queue **out);
     void (*run)(struct engines *);  /* what they do in a thread, until stop */
     void (*stop)(struct engines *); /* any thread */
+    /* The process ends: nobody waits for the store longer than until then (boot clock). Any thread. */
+    void (*hurry)(struct engines *, int64_t boot_us);
     /* Is the store away? why says more. Never blocks on a server. */
     bool (*away)(struct engines *, char *why, size_t why_cap);
     void (*close)(struct engines *);

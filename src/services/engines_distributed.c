@@ -71,16 +71,26 @@ static void look(struct distributed_engines *e)
     pthread_mutex_unlock(&e->lock);
 }
 
+/* For LOOK_MS: who watches hears of every change, but nobody looks at the whole store for each of them. */
+static void hear(struct distributed_engines *e, bool *listens)
+{
+    int64_t until_us = clock_boot_us(e->clock) + LOOK_MS * US_PER_MS, left_us;
+    while (!atomic_load(&e->stopped) && (left_us = until_us - clock_boot_us(e->clock)) > 0) {
+        struct pollfd stop = {.fd = e->stop_fd, .events = POLLIN};
+        int left_ms = (int)(left_us / US_PER_MS) + 1;
+        if (*listens && postgres_listen(e->store, left_ms, e->stop_fd) == ERR_REFUSED)
+            *listens = false; /* there is a pooler in between: everybody polls */
+        if (!*listens)
+            (void)poll(&stop, 1, left_ms);
+    }
+}
+
 static void distributed_run(struct engines *engines)
 {
     struct distributed_engines *e = self(engines);
     bool listens = true;
     while (!atomic_load(&e->stopped)) {
-        struct pollfd stop = {.fd = e->stop_fd, .events = POLLIN};
-        if (listens && postgres_listen(e->store, LOOK_MS, e->stop_fd) == ERR_REFUSED)
-            listens = false; /* there is a pooler in between: everybody polls */
-        if (!listens)
-            (void)poll(&stop, 1, LOOK_MS);
+        hear(e, &listens);
         if (!atomic_load(&e->stopped))
             look(e);
     }
@@ -93,6 +103,11 @@ static void distributed_stop(struct engines *engines)
     atomic_store(&e->stopped, true);
     if (write(e->stop_fd, &one, sizeof one) < 0)
         return; /* it looks by itself within LOOK_MS */
+}
+
+static void distributed_hurry(struct engines *e, int64_t boot_us)
+{
+    postgres_end_at(self(e)->store, boot_us);
 }
 
 static bool distributed_away(struct engines *engines, char *why, size_t why_cap)
@@ -125,6 +140,7 @@ static const struct engines_ops DISTRIBUTED_OPS = {
     .queue = distributed_queue,
     .run = distributed_run,
     .stop = distributed_stop,
+    .hurry = distributed_hurry,
     .away = distributed_away,
     .close = distributed_close,
 };
@@ -162,8 +178,10 @@ enum err engines_distributed_open(struct engines **out, const struct config *con
     e->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     enum err err = e->stop_fd < 0 ? ERR_IO : open_store(e, config, env, text, sizeof text);
     if (err == ERR_OK) {
-        what = "KAFKA_BROKERS";
+        size_t len = strlen(config->kafka_config);
         err = open_kafka(e, config, env, text, sizeof text);
+        what = len > 0 && strncmp(text, config->kafka_config, len) == 0 ? "KAFKA_CONFIG"
+                                                                        : "KAFKA_BROKERS";
     }
     if (err == ERR_OK) {
         *out = &e->engines;

@@ -13,6 +13,8 @@
 #define RUNNER_NAME "run"
 #define RUNNER_CALLS_US                                                                            \
     (6 * US_PER_S) /* calls in flight get 5 s, and a moment to be written down */
+#define RUNNER_STORE_US                                                                            \
+    (1 * US_PER_S) /* then a store that does not answer is waited for no longer */
 #define RUNNER_SECOND_SIGNAL_US                                                                    \
     (300 * US_PER_MS)          /* `timeout` and shells send the first one twice */
 #define RUNNER_LOOK_NS 5000000 /* between looks while ending */
@@ -134,6 +136,8 @@ static void end_politely(struct runner *r, const sigset_t *ending)
     }
     while (!all_drained(r) && ending_us(r) < RUNNER_CALLS_US)
         end_pause(r, ending);
+    if (r->engines != NULL)
+        r->engines->ops->hurry(r->engines, clock_boot_us(r->env.clock) + RUNNER_STORE_US);
 }
 
 static void end_simulator(struct runner *r, const sigset_t *ending)

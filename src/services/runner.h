@@ -1,6 +1,7 @@
 /* runner.h: the only place with threads. Starts what a command needs, prints where it is, waits for SIGTERM or
- * SIGINT, drains within 10 s, and ends. Each service has a thread that steps it, sleeps on an eventfd until
- * the time the step named, and is woken by inboxes and watchers. */
+ * SIGINT, drains within 10 s, and ends, also when the store does not answer: what is not known then is left as
+ * by a crash. Each service has a thread that steps it, sleeps on an eventfd until the time the step named, and
+ * is woken by inboxes and watchers. */
 #ifndef SUBPAY_SERVICES_RUNNER_H
 #define SUBPAY_SERVICES_RUNNER_H
 

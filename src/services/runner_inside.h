@@ -39,6 +39,8 @@ struct runner_worker {
     struct service *service;
     const struct env *env;
     int wake_fd;
+    int64_t
+        pace_us; /* a step that is called early begins so long after the one before; 0: at once */
     atomic_bool signalled, stop;
     struct runner_thread *thread;
 };

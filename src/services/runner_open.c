@@ -18,6 +18,7 @@
 #include "services/subscription_app.h"
 
 #define PROCESSOR_PRESET "http://127.0.0.1:5001"
+#define PACE_US (20 * US_PER_MS) /* on PostgreSQL, where a transaction is several round trips */
 
 /* Contract section 4: a service on its own has a port of its own, in the order of section 1. */
 static const struct {
@@ -165,6 +166,15 @@ static enum err add_worker(struct runner *r, struct runner_worker **out)
     return *out != NULL ? ERR_OK : ERR_NO_MEMORY;
 }
 
+static enum err add_paced_worker(struct runner *r, struct runner_worker **out)
+{
+    enum err err = add_worker(r, out);
+
+    if (err == ERR_OK && !r->engines->embedded)
+        (*out)->pace_us = PACE_US;
+    return err;
+}
+
 static bool app_reply(void *ctx, const struct api_call *call, const struct http_response *response)
 {
     (void)ctx;
@@ -217,7 +227,7 @@ static enum err open_saver(struct runner *r)
     if (err == ERR_OK)
         err = open_ledger(r, &ledger);
     if (err == ERR_OK)
-        err = add_worker(r, &w);
+        err = add_paced_worker(r, &w);
     if (err == ERR_OK)
         err = saver_open(&w->service, &settings, ledger, queue, r->metrics, runner_wake(w));
     if (err != ERR_OK) {
@@ -266,7 +276,7 @@ static enum err open_processor(struct runner *r)
     if (err == ERR_OK)
         err = open_gateway(r, &gateway);
     if (err == ERR_OK)
-        err = add_worker(r, &r->processor);
+        err = add_paced_worker(r, &r->processor);
     if (err == ERR_OK)
         err = processor_open(&r->processor->service, &settings, ledger, gateway, r->metrics,
                              runner_wake(r->processor));
@@ -291,7 +301,7 @@ static enum err open_notifier(struct runner *r)
     if (err == ERR_IO)
         (void)snprintf(r->why, sizeof r->why, "%.400s: %s", directory, strerror(errno));
     if (err == ERR_OK)
-        err = add_worker(r, &w);
+        err = add_paced_worker(r, &w);
     if (err == ERR_OK)
         err = notifier_open(&w->service, ledger, mailer, r->metrics, runner_wake(w));
     if (err != ERR_OK) {

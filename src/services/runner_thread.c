@@ -84,17 +84,26 @@ struct wake runner_wake(struct runner_worker *w)
     return (struct wake){runner_worker_wake, w};
 }
 
-static void worker_sleep(struct runner_worker *w, int64_t until_boot_us)
+static void worker_pause(const struct runner_worker *w, int64_t until_boot_us, bool may_be_woken)
 {
     int64_t left_us = until_boot_us - clock_boot_us(w->env->clock);
+    struct timespec left = {.tv_sec = left_us / US_PER_S, .tv_nsec = (left_us % US_PER_S) * 1000};
     struct pollfd wake = {.fd = w->wake_fd, .events = POLLIN};
+
+    if (left_us > 0)
+        (void)ppoll(&wake, may_be_woken, &left, NULL); /* cut short: a step more */
+}
+
+/* Who is woken soon after the last step waits a little for what else comes: a transaction costs much the same for one
+ * as for many. */
+static void worker_sleep(struct runner_worker *w, int64_t began_boot_us, int64_t until_boot_us)
+{
     uint64_t count;
 
-    if (left_us > 0) {
-        struct timespec left = {.tv_sec = left_us / US_PER_S,
-                                .tv_nsec = (left_us % US_PER_S) * 1000};
-        if (ppoll(&wake, 1, &left, NULL) < 0 && errno != EINTR)
-            return;
+    if (until_boot_us > clock_boot_us(w->env->clock)) { /* else there is more to be done */
+        worker_pause(w, until_boot_us, true);
+        if (!atomic_load(&w->stop))
+            worker_pause(w, began_boot_us + w->pace_us, false);
     }
     if (!atomic_load(&w->signalled))
         return;
@@ -109,7 +118,7 @@ void runner_worker_run(void *worker)
     struct runner_worker *w = worker;
 
     while (!atomic_load(&w->stop)) {
-        int64_t next_us = service_step(w->service, w->env);
-        worker_sleep(w, next_us);
+        int64_t began_us = clock_boot_us(w->env->clock);
+        worker_sleep(w, began_us, service_step(w->service, w->env));
     }
 }

@@ -389,3 +389,38 @@ def test_postgres_is_away(make_subpay, cluster, how):
     until(lambda: health(subpay) == (200, {}), "all is well", 10)
     subpay.rest()
     subpay.books_are_right()
+
+
+@pytest.mark.parametrize("services", [("run",), ("processing", "subscription-app", "saver", "processor", "notifier")],
+                         ids=["run", "processes"])
+def test_stopping_while_postgres_does_not_answer(system, cluster, services):
+    """Each process waits for its calls, not for the store, and leaves the rest as a crash does: for the next one."""
+    all_of = system(server=cluster.url, PROCESSING_LATENCY_MS="300-300", PROCESSING_TIMEOUT_MS="2000")
+    console = all_of.add(*services).console
+    api = (all_of.of("run") or all_of.of("subscription-app"))[0]
+    tokens = [console.token(user) for user in people(20)]
+    for token in tokens[:10]:
+        assert api.pay(None, token=token).status == 202
+    until(lambda: console.rows("SELECT 1 FROM payments WHERE processing_status = 'in_processing'"), "calls are in flight")
+    cluster.signal(signal.SIGSTOP)
+    try:
+        for token in tokens[10:]:
+            assert api.pay(None, token=token).status == 202
+        for name, one in all_of.running.items():
+            if not name.startswith("processing-"):
+                until(lambda: "store" in health(one)[1], f"{name} waits for the store", 5)
+        asked = time.monotonic()
+        for one in all_of.running.values():
+            one.process.send_signal(signal.SIGTERM)
+        for name, one in all_of.running.items():
+            assert one.process.wait(15) == 0, f"{name}\n{one.errors()}"
+            assert time.monotonic() - asked < 10, name
+            one.stop()  # again: it is gone
+    finally:
+        cluster.signal(signal.SIGCONT)
+    all_of.running = {}
+    console.environment.pop("PROCESSOR")  # who brings it, starts it
+    all_of.add(*services)
+    console.rest()
+    assert console.rows("SELECT count(*) FROM payments") == [(20,)]
+    console.books_are_right()

@@ -188,6 +188,7 @@ static void a_stopped_backend_costs_no_more_than_patience(void **state)
     assert_int_equal(db_begin(db), ERR_UNREACHABLE);
     assert_in_range(now_ms() - began_ms, 200, 2000);
     assert_false(db_in_transaction(db));
+    db_patience(db, 0); /* a new connection may take its time */
     assert_int_equal(db_begin(db), ERR_OK);
     assert_int_equal(db_commit(db), ERR_OK);
     db_close(db);
@@ -218,6 +219,43 @@ static void another_thread_can_end_it(void **state)
     assert_int_equal(bench_run(db, "SELECT pg_sleep(15), 'long'"), ERR_STOPPED);
     pthread_join(thread, NULL);
     assert_int_equal(bench_number(db, "SELECT 1"), 1);
+    db_close(db);
+}
+
+static _Atomic int64_t end_boot_us = TIME_NEVER;
+
+/* Once `db` sleeps on the server: it has so many ms left. */
+static void *ender(void *unused)
+{
+    struct db *other = bench_open(&(struct db_postgres_settings){0});
+
+    (void)unused;
+    while (bench_number(other, "SELECT count(*) FROM pg_stat_activity WHERE pid <> "
+                               "pg_backend_pid() AND query LIKE '%pg_sleep(16)%' "
+                               "AND wait_event = 'PgSleep'") == 0)
+        ;
+    atomic_store(&end_boot_us, clock_boot_us(clock_real()) + 300 * US_PER_MS);
+    db_close(other);
+    return NULL;
+}
+
+static void what_is_under_way_ends_with_the_process(void **state)
+{
+    struct db *db = bench_open(&(struct db_postgres_settings){.end_boot_us = &end_boot_us});
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, ender, NULL), 0);
+    assert_int_equal(bench_run(db, "SELECT pg_sleep(16)"), ERR_UNREACHABLE);
+    pthread_join(thread, NULL);
+    int64_t late_ms = now_ms() - end_boot_us / US_PER_MS;
+    assert_in_range(late_ms + 1, 0, 1001);
+    assert_string_equal(db_why(db), "no answer in time");
+    int64_t began_ms = now_ms(); /* nor does anything begin */
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(bench_run(db, "SELECT 1"), ERR_UNREACHABLE);
+    assert_in_range(now_ms() - began_ms, 0, 1000);
+    end_boot_us = TIME_NEVER;
     db_close(db);
 }
 
@@ -324,6 +362,7 @@ int main(void)
         cmocka_unit_test(a_transaction_that_was_lost_does_not_go_on),
         cmocka_unit_test(a_stopped_backend_costs_no_more_than_patience),
         cmocka_unit_test(another_thread_can_end_it),
+        cmocka_unit_test(what_is_under_way_ends_with_the_process),
         cmocka_unit_test(one_that_was_closed_meanwhile_is_replaced_unnoticed),
         cmocka_unit_test(reconnecting_is_paced),
         cmocka_unit_test(a_waiter_does_not_spin_while_there_is_no_connection),
