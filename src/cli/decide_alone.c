@@ -116,8 +116,9 @@ static enum err page_learn(struct alone *a, const struct journal_page *page,
         struct ledger_learned learned = {0};
         size_t count = page->count - taken < LEARN_MAX ? page->count - taken : LEARN_MAX;
         err = ledger_learn(a->ledger, reading, page->entries + taken, count, &learned);
-        taken += count;
-        reading->from = page->entries[taken - 1].seq;
+        if (learned.taken > 0)
+            reading->from = page->entries[taken + learned.taken - 1].seq;
+        taken += learned.taken;
         *more = !learned.caught_up;
     }
     return err;

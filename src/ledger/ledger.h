@@ -222,16 +222,17 @@ enum err ledger_reading(struct ledger *l, const char *instance_id,
 struct ledger_learned {
     bool rewound; /* a step showed that the books were rewound (learn_rewound) */
     bool caught_up;
+    size_t taken; /* lines, from the first on */
     size_t recorded, alarms;
 };
-/* Takes lines as billing/learn.h says and moves the position to the seq of the last, in one
+/* Takes lines as billing/learn.h says and moves the position to the last one taken, in one
  * transaction (a few hundred lines a call leave room for others). ERR_MOVED: it is not `from` any
  * more. count 0: nothing. Nothing becomes a duplicate before ledger_learned_all, which then knows
  * whether the books were rewound. Lines that show that they were leave a mark in the store, for all
  * processors and over every crash: while it stands nothing is claimed, what is due is only asked
- * about, and nothing becomes a duplicate of what is settled. out->caught_up: the last line is about a
- * payment that was claimed after the reading began, so what had been sent before has been read, and
- * the reading may end although the journal goes on; never while the mark stands. */
+ * about, and nothing becomes a duplicate of what is settled. out->caught_up: the first line that was
+ * not taken is about a payment that was claimed after the reading began, so what had been sent before
+ * has been read, and the reading may end although the journal goes on; never while the mark stands. */
 enum err ledger_learn(struct ledger *l, const struct ledger_reading *reading,
                       const struct journal_entry *entries, size_t count,
                       struct ledger_learned *out) MUST_CHECK;

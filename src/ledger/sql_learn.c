@@ -6,14 +6,17 @@
 #include "base/db_array.h"
 #include "ledger/sql_ledger.h"
 
+struct line {
+    bool known; /* settled by these books; else it is looked at under the lock of its user */
+    bool after; /* about a payment that was claimed after the reading began */
+};
 struct learn {
     struct verb verb;
     const struct ledger_reading *reading; /* NULL: an answer to a question */
     const char *instance_id;
     const struct journal_entry *entries;
     size_t count;
-    /* Of each line; true: it is to be looked at under the lock of its user. */
-    bool *open;
+    struct line *lines; /* of each entry */
     struct uuid *users; /* scratch */
     struct ledger_learned found;
 };
@@ -288,9 +291,16 @@ static enum err lesson_do(struct learn *l, struct lesson *s, const struct learn_
 /* ---- the journal ---- */
 
 /* Most lines are about payments that were settled by their own call: nothing to do, and as that is
- * final, it is seen without a lock. */
-#define KNOWN_COLUMNS                                                                              \
-    "p.user_id, p.payment_type, p.subscription_type, p.processing_status, p.payment_status"
+ * final, it is seen without a lock.
+ *
+ * Claimed after the reading began: only a claim knows by which kernel's clock it sends (what the
+ * journal taught has no boot_id), and an event that is behind the last one that could be seen when
+ * the reading began was committed later, and what is sent is sent after that. */
+#define LINE_COLUMNS(id)                                                                           \
+    "p.user_id, p.payment_type, p.subscription_type, p.processing_status, p.payment_status, "      \
+    "t.boot_id <> '' AND NOT EXISTS (SELECT 1 FROM events e WHERE e.subject_id = " id " "          \
+    "AND e.seq <= ?2 AND e.to_status = 'in_processing')"
+#define LINE_FROM "payments p LEFT JOIN attempts t ON t.seq = p.seq"
 
 static bool line_known(struct query *q, const struct journal_entry *e)
 {
@@ -308,49 +318,74 @@ static bool line_known(struct query *q, const struct journal_entry *e)
            learn_line(&payment, e->answer).move == LEARN_NOTHING;
 }
 
-static enum err known_by_array(struct learn *l)
+static void line_read(struct learn *l, struct query *q, size_t i)
+{
+    l->lines[i].known = line_known(q, &l->entries[i]);
+    l->lines[i].after = query_i64(q, 5) != 0;
+}
+
+static enum err lines_by_array(struct learn *l)
 {
     struct db_array ids;
     struct query q;
     db_array_init(&ids, l->count * UUID_TEXT + 8);
     for (size_t i = 0; i < l->count; i++)
         db_array_uuid(&ids, &l->entries[i].request.payment_id);
-    query_open(&q, l->verb.db,
-               "SELECT " KNOWN_COLUMNS ", u.n FROM unnest(?1::uuid[]) WITH ORDINALITY AS u (id, n) "
-               "JOIN payments p ON p.id = u.id");
+    query_open(
+        &q, l->verb.db,
+        "SELECT " LINE_COLUMNS("u.id::text") ", u.n "
+                                             "FROM unnest(?1::uuid[]) WITH ORDINALITY AS u (id, n) "
+                                             "JOIN (" LINE_FROM ") ON p.id = u.id");
     query_bind_array(&q, &ids);
-    while (query_next(&q)) {
-        size_t i = (size_t)query_i64(&q, 5) - 1;
-        l->open[i] = !line_known(&q, &l->entries[i]);
-    }
+    query_bind_i64(&q, l->reading->began);
+    while (query_next(&q))
+        line_read(l, &q, (size_t)query_i64(&q, 6) - 1);
     db_array_release(&ids);
     return query_close(&q);
 }
 
-static enum err known_one_by_one(struct learn *l)
+static enum err lines_one_by_one(struct learn *l)
 {
     enum err err = ERR_OK;
     for (size_t i = 0; i < l->count && err == ERR_OK; i++) {
         struct query q;
-        query_open(&q, l->verb.db, "SELECT " KNOWN_COLUMNS " FROM payments p WHERE p.id = ?1");
+        query_open(&q, l->verb.db,
+                   "SELECT " LINE_COLUMNS("p.id") " FROM " LINE_FROM " WHERE p.id = ?1");
         query_bind_uuid(&q, &l->entries[i].request.payment_id);
+        query_bind_i64(&q, l->reading->began);
         if (query_next(&q))
-            l->open[i] = !line_known(&q, &l->entries[i]);
+            line_read(l, &q, i);
         err = query_close(&q);
     }
     return err;
 }
 
+static enum err mark_stands(struct learn *l, bool *stands)
+{
+    struct query q;
+    query_open(&q, l->verb.db, "SELECT 1 FROM rewound");
+    *stands = query_next(&q);
+    return query_close(&q);
+}
+
+/* What the processors are working on now is left to them: a reading that took it would hold up all. */
 static enum err lines_sort_out(struct learn *l)
 {
-    size_t users = 0;
-    for (size_t i = 0; i < l->count; i++)
-        l->open[i] = true;
-    enum err err = db_is_postgres(l->verb.db) ? known_by_array(l) : known_one_by_one(l);
-    for (size_t i = 0; i < l->count; i++)
-        if (l->open[i])
+    bool stands = false;
+    size_t count = 0, users = 0;
+    enum err err = db_is_postgres(l->verb.db) ? lines_by_array(l) : lines_one_by_one(l);
+    if (err == ERR_OK)
+        err = mark_stands(l, &stands);
+    if (err != ERR_OK)
+        return err;
+    while (count < l->count && (stands || !l->lines[count].after))
+        count++;
+    l->found.caught_up = count < l->count;
+    l->count = count;
+    for (size_t i = 0; i < count; i++)
+        if (!l->lines[i].known)
             l->users[users++] = l->entries[i].request.user_id;
-    return err == ERR_OK ? verb_lock_users(&l->verb, l->users, sizeof *l->users, users) : err;
+    return verb_lock_users(&l->verb, l->users, sizeof *l->users, users);
 }
 
 static enum err learn_entry(struct learn *l, const struct journal_entry *e)
@@ -364,26 +399,6 @@ static enum err learn_entry(struct learn *l, const struct journal_entry *e)
         return err;
     l->found.rewound = true;
     return learning_rewound(&l->verb, s.p.user, step.move == LEARN_ASK_FIRST ? 0 : s.p.seq);
-}
-
-/* Only a claim knows by which kernel's clock it sends; what the journal taught has no boot_id. An
- * event that is behind the last one that could be seen when the reading began was committed later,
- * and what is sent is sent after that. */
-static enum err last_line_caught_up(struct learn *l)
-{
-    struct query q;
-    query_open(&q, l->verb.db,
-               "SELECT 1 FROM payments p JOIN attempts t ON t.seq = p.seq "
-               "WHERE p.id = ?1 AND t.boot_id <> '' AND NOT EXISTS (SELECT 1 FROM rewound) "
-               "AND NOT EXISTS (SELECT 1 FROM events e WHERE e.subject_id = ?2 AND e.seq <= ?3 "
-               "AND e.to_status = 'in_processing')");
-    char id[UUID_TEXT];
-    uuid_format(&l->entries[l->count - 1].request.payment_id, id);
-    query_bind_text(&q, id);
-    query_bind_text(&q, id);
-    query_bind_i64(&q, l->reading->began);
-    l->found.caught_up = query_next(&q);
-    return query_close(&q);
 }
 
 /* Locked until the end of the reading's step; where there is none yet, it is made. */
@@ -435,13 +450,14 @@ static enum err learn_run(struct verb *v)
     if (err == ERR_OK)
         err = lines_sort_out(l);
     for (size_t i = 0; i < l->count && err == ERR_OK; i++)
-        if (l->open[i])
+        if (!l->lines[i].known)
             err = learn_entry(l, &l->entries[i]);
-    if (err == ERR_OK && l->found.rewound)
+    if (err == ERR_OK && l->found.rewound) {
+        l->found.caught_up = false;
         err = rewound_marks(v);
-    if (err == ERR_OK)
-        err = last_line_caught_up(l);
-    return err == ERR_OK ? position_moves(l, l->entries[l->count - 1].seq) : err;
+    }
+    l->found.taken = l->count;
+    return err == ERR_OK && l->count > 0 ? position_moves(l, l->entries[l->count - 1].seq) : err;
 }
 
 enum err sql_learn(struct ledger *ledger, const struct ledger_reading *reading,
@@ -452,12 +468,12 @@ enum err sql_learn(struct ledger *ledger, const struct ledger_reading *reading,
                       .instance_id = reading->instance_id,
                       .entries = entries,
                       .count = count,
-                      .open = calloc(count, sizeof *l.open),
+                      .lines = calloc(count, sizeof *l.lines),
                       .users = calloc(count, sizeof *l.users)};
-    enum err err = l.open && l.users ? verb_do(&l.verb) : ERR_NO_MEMORY;
+    enum err err = l.lines && l.users ? verb_do(&l.verb) : ERR_NO_MEMORY;
     if (err == ERR_OK)
         *out = l.found;
-    free(l.open);
+    free(l.lines);
     free(l.users);
     return err;
 }

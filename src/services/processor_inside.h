@@ -107,7 +107,7 @@ struct link {
     struct uuid mark, waited;       /* of that (ledger_learned_all); waited: for this reading */
     int64_t mark_boot_us;           /* when it was seen first */
     int64_t position, read_boot_us; /* read_boot_us: when the next reading begins */
-    int64_t began;                  /* of the reading (ledger_reading) */
+    int64_t began;                  /* of the reading (ledger_reading); 0: not known */
     size_t settled;                 /* answers since the last one */
     struct journal_page *page;      /* to be learned, from line `taken` on */
     size_t taken;

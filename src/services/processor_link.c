@@ -20,6 +20,7 @@ void link_release(struct link *l)
 static void reading_give_up(struct link *l)
 {
     l->reading = l->positioned = l->learned = l->ended = false;
+    l->began = 0;
     l->page_stale = l->page_asked;
     page_drop(l);
 }
@@ -284,10 +285,10 @@ static bool page_learn(struct processor *p, const struct env *env)
         (void)processor_stored(p, env, "learning the processing's journal", err);
     if (err != ERR_OK || l->page == NULL) /* NULL: the store was away, and is read again */
         return false;
-    for (size_t i = l->taken; i < l->taken + count; i++)
-        unclear_tell(p, env, &page->entries[i]);
-    l->taken += count;
-    l->position = page->entries[l->taken - 1].seq;
+    for (size_t i = 0; i < learned.taken; i++) {
+        unclear_tell(p, env, &page->entries[l->taken]);
+        l->position = page->entries[l->taken++].seq;
+    }
     l->learned = true;
     learned_tell(p, env, &learned);
     if (learned.rewound)
@@ -332,7 +333,8 @@ static void page_ask(struct processor *p, const struct env *env)
             looked(p, env, ledger_reading(p->ledger, l->instance_id, &reading)) != ERR_OK)
             return;
         l->position = reading.from;
-        l->began = reading.began;
+        if (l->began == 0) /* else another processor has moved the position */
+            l->began = reading.began;
         l->positioned = true;
     }
     const struct gateway_call call = {.verb = GATEWAY_JOURNAL, .after_seq = l->position};

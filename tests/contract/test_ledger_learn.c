@@ -85,10 +85,15 @@ static void a_reading_has_caught_up_with_what_was_claimed_after_it_began(void **
     assert_true(began > 0);
     sent_by_processor(s, 2, 2);
     assert_false(read_one(s, began, line_of(s, 1, 1, LEARN_DECLINE)).caught_up);
-    assert_true(read_one(s, began, line_of(s, 2, 2, LEARN_PENDING)).caught_up);
-    assert_true(
-        read_one(s, began, line_of(s, 2, 2, LEARN_SUCCESS)).caught_up); /* settled: the same */
-    assert_false(read_one(s, reading_now(s).began, line_of(s, 2, 2, LEARN_SUCCESS)).caught_up);
+    int64_t position = journal_position(s);
+    struct ledger_learned got = read_one(s, began, line_of(s, 2, 2, LEARN_SUCCESS));
+    assert_true(got.caught_up);
+    assert_int_equal(got.taken + got.recorded, 0); /* it is left to who sent it */
+    assert_int_equal(journal_position(s), position);
+    assert_int_equal(settle_ok(s, fact_of(s, 2, PAYMENT_ACCEPTED)), SETTLE_DONE);
+    assert_true(read_one(s, began, line_of(s, 2, 2, LEARN_SUCCESS)).caught_up);
+    got = read_one(s, reading_now(s).began, line_of(s, 2, 2, LEARN_SUCCESS));
+    assert_true(!got.caught_up && got.taken == 1);
     learned_ok(s);
 }
 
@@ -120,6 +125,8 @@ static void rewound_books_are_read_to_the_end(void **state)
     reading.began = began;
     assert_int_equal(ledger_learn(s->ledger, &reading, lines, 2, &out), ERR_OK);
     assert_true(out.rewound && !out.caught_up);
+    assert_int_equal(out.taken, 1);
+    assert_int_equal(read_one(s, began, lines[1]).taken, 1);
     learned_ok(s);
     assert_true(read_one(s, began, line_of(s, 1, 1, LEARN_SUCCESS)).caught_up);
 }

@@ -603,12 +603,15 @@ static enum err ledger_fake_learn(struct ledger *ledger, const struct ledger_rea
     l->began = reading->began;
     if (count > l->longest_learn)
         l->longest_learn = count;
-    for (size_t i = 0; i < count; i++)
-        l->learned[l->learned_count++] = entries[i].seq;
-    l->journal_position = entries[count - 1].seq;
+    size_t taken = 0;
+    while (taken < count && entries[taken].seq != l->caught_up_at) {
+        l->learned[l->learned_count++] = entries[taken].seq;
+        l->journal_position = entries[taken++].seq;
+    }
     *out = (struct ledger_learned){.rewound = l->learn_rewound,
                                    .recorded = l->learn_rewound,
-                                   .caught_up = l->caught_up_at == l->journal_position};
+                                   .taken = taken,
+                                   .caught_up = taken < count};
     if (l->learn_rewound)
         l->mark = fake_id(1000000 + (uint32_t)l->learn_calls);
     l->learn_rewound = false;

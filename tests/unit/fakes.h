@@ -110,7 +110,7 @@ struct fake_ledger {
     int64_t learned[FAKE_MANY]; /* seqs */
     size_t learned_count, learn_calls, learned_all_calls, longest_learn;
     int64_t event_seq, began;       /* of the books; of the reading of the last call */
-    int64_t caught_up_at;           /* the line that shows that a reading has caught up */
+    int64_t caught_up_at;           /* the line that is not taken: the reading has caught up */
     bool learn_rewound;             /* of the next one: leaves a mark */
     struct uuid mark;               /* of rewound books */
     int64_t learn_moved;            /* > 0: the next call finds the position there */

@@ -108,7 +108,7 @@ static void test_a_reading_ends_where_it_has_caught_up(void **state)
     (void)state;
     B->gateway.auto_instance = "instance-1";
     B->ledger.event_seq = 70;
-    B->ledger.caught_up_at = 512;
+    B->ledger.caught_up_at = 513;
     fake_ledger_claim(&B->ledger, 1);
     live(US_PER_S);
     fake_gateway_page(&B->gateway, 1, 600);
@@ -463,6 +463,24 @@ static void test_a_processing_that_was_replaced_gets_no_repeat(void **state)
     assert_int_equal(B->gateway.call_count, 2);
 }
 
+/* It was away; meanwhile another one was there, and another processor sent to that. */
+static void test_a_former_instance_is_looked_up_in_the_books(void **state)
+{
+    (void)state;
+    start();
+    B->gateway.auto_instance = NULL;
+    live(120 * US_PER_S);
+    assert_int_equal(waits("silent"), 1);
+    (void)text_copy(B->ledger.instance, sizeof B->ledger.instance, "instance-2");
+    B->gateway.auto_instance = "instance-1";
+    fake_gateway_instance(&B->gateway, "instance-1");
+    fake_ledger_claim(&B->ledger, 1);
+    fake_ledger_due(&B->ledger, 2);
+    live(60 * US_PER_S);
+    assert_int_equal(B->gateway.call_count, 0);
+    assert_non_null(strstr(unready(), "another instance"));
+}
+
 static void test_repeats_wait_until_it_says_who_it_is(void **state)
 {
     (void)state;
@@ -639,6 +657,7 @@ int main(void)
         TEST(test_a_store_that_was_away_is_compared_first),
         TEST(test_another_instance_at_the_start_stops_it),
         TEST(test_a_processing_that_was_replaced_gets_no_repeat),
+        TEST(test_a_former_instance_is_looked_up_in_the_books),
         TEST(test_repeats_wait_until_it_says_who_it_is),
         TEST(test_a_processing_that_stops_saying_who_it_is_is_silent),
         TEST(test_people_see_what_needs_them_while_it_is_silent),
