@@ -333,6 +333,9 @@ static void judge_mail(struct world *w)
     if (delivered != told)
         world_wrong(w, "%lld payments are completed as delivered, %lld have a message",
                     (long long)delivered, (long long)told);
+    if (count_of(w, "SELECT count(*) FROM payments WHERE reason IN ('superseded', 'cancelled')"
+                    " AND notification <> 'not_to_be_told'") != 0)
+        world_wrong(w, "somebody was told about a payment that a newer request has replaced");
 }
 
 static void count_seen(struct world *w)

@@ -119,6 +119,16 @@ static void a_subscribed_user_pays_nothing(void **state)
     claim_one(s, 5);
 }
 
+static void a_clock_that_is_set_back_makes_nobody_pay_again(void **state)
+{
+    struct store *s = *state;
+    subscribe(s, 1, 1);
+    store_advance(s, -HOUR); /* now the period is yet to begin */
+    append_ok(s, pays(1, 2));
+    claim_none(s);
+    assert_status(s, 2, "duplicated/unknown ->1");
+}
+
 static void grant(struct store *s, int user_n, const char *id, const char *from, const char *until)
 {
     char sql[1024];
@@ -721,6 +731,7 @@ int main(void)
         T(users_are_taken_in_the_order_in_which_they_became_due),
         T(nobody_is_due_in_an_empty_store),
         T(a_subscribed_user_pays_nothing),
+        T(a_clock_that_is_set_back_makes_nobody_pay_again),
         T(a_grant_counts_too),
         T(a_refund_names_its_target_and_its_amount),
         T(refunds_that_need_no_call),

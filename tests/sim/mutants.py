@@ -2,13 +2,15 @@
 """Does a test notice each mutant of tests/sim/mutants.txt? Prints the table; exit 1 when one is not noticed.
 
 Every mutant is a copy of one source file with one text exchanged. It is compiled with the very command of the build and
-linked before the room's library into the programs that contain the file: `prove` (every case of a small world), `rules` (the
-tables of tests/rules) and `worlds` (simulated worlds); or into the one test that the table names, where none of those can
-see it. Needs a build with tests: make build.
+linked before the room's library into the programs that contain the file: `rules` (the tables of tests/rules), the one test
+that the table of mutants names, where none of the others can see it, or only by chance, `prove` (every case of a small
+world), `worlds` (simulated worlds). The first one that notices is enough; --all asks each of them. Needs a build with
+tests: make build.
 """
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "tests" / "sim" / "mutants.txt"
 TIME_LIMIT_S = 600
+COLUMNS = ["rules", "test", "prove", "worlds"]  # in the order of what they cost
+RULES = [*map(str, range(1, 12)), "moves"]  # of docs/rules
 
 
 class Wrong(Exception):
@@ -28,15 +32,17 @@ class Wrong(Exception):
 
 class Mutant:
     def __init__(self, name, what):
-        self.name, self.what, self.path, self.test = name, what, None, None
+        self.name, self.what, self.rule, self.path, self.test = name, what, "", None, None
         self.old, self.new = [], []
 
     def text(self):
         source = (ROOT / self.path).read_text()
-        old, new = "\n".join(self.old), "\n".join(self.new)
-        if source.count(old) != 1:
-            raise Wrong(f"{self.name}: the text is {source.count(old)} times in {self.path}:\n{old}")
-        return source.replace(old, new)
+        # However deep it is indented.
+        old = "\n".join(re.sub(r"^(\\ )+", "^[ ]+", re.escape(line)) for line in self.old)
+        found = re.findall(old, source, re.MULTILINE)
+        if len(found) != 1:
+            raise Wrong(f"{self.name}: the text is {len(found)} times in {self.path}:\n" + "\n".join(self.old))
+        return source.replace(found[0], "\n".join(self.new))
 
 
 def read_table():
@@ -47,6 +53,8 @@ def read_table():
             continue
         if word == "mutant" and ": " in rest:
             mutants.append(Mutant(*rest.split(": ", 1)))
+        elif word == "rule" and mutants and rest in RULES:
+            mutants[-1].rule = rest
         elif word == "file" and mutants and mutants[-1].path is None:
             mutants[-1].path = rest
         elif word == "test" and mutants and mutants[-1].test is None:
@@ -58,6 +66,9 @@ def read_table():
     names = [m.name for m in mutants]
     if len(set(names)) != len(names):
         raise Wrong("two mutants have one name")
+    without = [rule for rule in RULES if rule not in {m.rule for m in mutants}]
+    if without:
+        raise Wrong(f"no mutant of rule {', '.join(without)}")
     for mutant in mutants:
         mutant.text()
     return mutants
@@ -119,20 +130,22 @@ def compile_mutant(build, commands, mutant, folder):
     return output
 
 
-def try_mutant(build, commands, programs, mutant):
-    """Who notices it: {program: True, False, or None where the program does not contain the file}."""
+def test_program(build, mutant):
+    return Program(build, "test", mutant.test, [], {"SUBPAY_ROOT": str(ROOT), "SUBPAY_BUILD": str(build)})
+
+
+def try_mutant(build, commands, programs, mutant, ask_all):
+    """Who notices it: {program: True or False}, of those that contain the file and were asked."""
+    source, noticed = (ROOT / mutant.path).resolve(), {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        mutated = compile_mutant(build, commands, mutant, folder)
-        noticed = {"test": None}
+        mutated = compile_mutant(build, commands, mutant, Path(name))
         if mutant.test:
-            programs = [Program(build, "test", mutant.test, [], {"SUBPAY_ROOT": str(ROOT)})]
-            if not programs[0].contains((ROOT / mutant.path).resolve()):
+            programs = [*programs, test_program(build, mutant)]
+            if not programs[-1].contains(source):
                 raise Wrong(f"{mutant.name}: {mutant.test} does not contain {mutant.path}")
-        for program in programs:
-            noticed[program.name] = None
-            if program.contains((ROOT / mutant.path).resolve()):
-                output = folder / program.name
+        for program in sorted(programs, key=lambda p: COLUMNS.index(p.name)):
+            if program.contains(source) and (ask_all or not any(noticed.values())):
+                output = Path(name) / program.name
                 program.link_with(mutated, output)
                 noticed[program.name] = not program.passes(output)
         return noticed
@@ -141,39 +154,48 @@ def try_mutant(build, commands, programs, mutant):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--build", type=Path, default=ROOT / "build", help="build folder, with tests")
-    parser.add_argument("--seeds", default="300", help="simulated worlds for each mutant")
+    parser.add_argument("--seeds", default="300", help="simulated worlds for each mutant, at most: the first that fails is enough")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
+    parser.add_argument("--all", action="store_true", help="ask every program, also when one has noticed")
     parser.add_argument("--only", action="append", help="names of mutants; all unless given")
     options = parser.parse_args()
     build = options.build.resolve()
     try:
         mutants = [m for m in read_table() if not options.only or m.name in options.only]
         commands = json.loads((build / "compile_commands.json").read_text())
-        programs = [Program(build, "prove", "tests/sim/prove", ["--bound", "2"], {}),
-                    Program(build, "rules", "tests/unit/test_rules", [], {"SUBPAY_ROOT": str(ROOT)}),
-                    Program(build, "worlds", "tests/sim/worlds", ["--seeds", options.seeds], {})]
-        for program in programs:
+        programs = [Program(build, "rules", "tests/unit/test_rules", [], {"SUBPAY_ROOT": str(ROOT)}),
+                    Program(build, "prove", "tests/sim/prove", ["--bound", "2"], {}),
+                    Program(build, "worlds", "tests/sim/worlds", ["--seeds", options.seeds, "--failures", "1"], {})]
+        tests = {m.test: test_program(build, m) for m in mutants if m.test}
+        targets = sorted({program.target for program in [*programs, *tests.values()]})
+        if subprocess.run(["ninja", "-C", build, "-n", *targets], capture_output=True, check=True,
+                          text=True).stdout.find("no work to do") < 0:
+            raise Wrong(f"{build} is not what the sources are: build first (make build)")
+        for program in [*programs, *tests.values()]:
             if not program.passes(build / program.target):
-                raise Wrong(f"{program.name} fails without a mutant")
-        return run(build, commands, programs, mutants, options.jobs)
+                raise Wrong(f"{program.target} fails without a mutant")
+        return run(build, commands, programs, mutants, options)
     except (Wrong, OSError) as wrong:
         print(f"mutants: {wrong}", file=sys.stderr)
         return 1
 
 
-def run(build, commands, programs, mutants, jobs):
-    marks = {True: "yes", False: "no", None: "-"}
-    start, caught = time.monotonic(), 0
-    names = [*(p.name for p in programs), "test"]
-    print("| mutant | " + " | ".join(names) + " | what is wrong |")
-    print("| --- |" + " --- |" * (len(names) + 1))
-    with ThreadPoolExecutor(jobs) as pool:
-        for mutant, noticed in zip(mutants, pool.map(lambda m: try_mutant(build, commands, programs, m), mutants)):
+def run(build, commands, programs, mutants, options):
+    marks = {True: "yes", False: "no", None: ""}
+    start, caught, rules = time.monotonic(), 0, {}
+    print("| rule | mutant | " + " | ".join(COLUMNS) + " | what is wrong |")
+    print("| --- |" + " --- |" * (len(COLUMNS) + 2))
+    with ThreadPoolExecutor(options.jobs) as pool:
+        tried = pool.map(lambda m: try_mutant(build, commands, programs, m, options.all), mutants)
+        for mutant, noticed in zip(mutants, tried):
             found = any(noticed.values())
             caught += found
-            cells = " | ".join(marks[noticed.get(name)] for name in names)
-            print(f"| {mutant.name} | {cells} | {mutant.what}{'' if found else '  <-- NOT NOTICED'} |", flush=True)
-    print(f"\nnoticed: {caught}/{len(mutants)} ({time.monotonic() - start:.0f} s)")
+            rules[mutant.rule] = rules.get(mutant.rule, 0) + 1
+            cells = " | ".join(marks[noticed.get(name)] for name in COLUMNS)
+            print(f"| {mutant.rule} | {mutant.name} | {cells} | {mutant.what}{'' if found else '  <-- NOT NOTICED'} |",
+                  flush=True)
+    print("\nof each rule: " + ", ".join(f"{rule or 'none'} {rules[rule]}" for rule in [*RULES, ""] if rule in rules))
+    print(f"{caught} of {len(mutants)} noticed ({time.monotonic() - start:.0f} s)")
     return 0 if mutants and caught == len(mutants) else 1
 
 

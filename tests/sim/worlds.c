@@ -1,7 +1,8 @@
-/* worlds: runs simulated worlds: `worlds [--seeds N] [--from SEED]`, or one with its story: `worlds --seed SEED`.
- * SUBPAY_SEEDS sets N where it is not given. SUBPAY_TEST_STORE=postgres: the books are on the server of
- * SUBPAY_TEST_POSTGRES (tests/postgres.py); the queue is in memory still. A failing seed prints the command that repeats it. Many worlds in which
- * something never happened that has to be seen fail too. */
+/* worlds: runs simulated worlds: `worlds [--seeds N] [--from SEED] [--failures N]`, or one with its
+ * story: `worlds --seed SEED`. It stops after so many failures (10). SUBPAY_SEEDS sets N where it is
+ * not given. SUBPAY_TEST_STORE=postgres: the books are on the server of SUBPAY_TEST_POSTGRES
+ * (tests/postgres.py); the queue is in memory still. A failing seed prints the command that repeats
+ * it. Many worlds in which something never happened that has to be seen fail too. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,9 @@
 
 static int usage(const char *what)
 {
-    fprintf(stderr, "worlds: %s: usage: worlds [--seeds N] [--from SEED] | --seed SEED\n", what);
+    fprintf(stderr,
+            "worlds: %s: usage: worlds [--seeds N] [--from SEED] [--failures N] | --seed SEED\n",
+            what);
     return 2;
 }
 
@@ -62,7 +65,7 @@ static int64_t seen_print(const struct world_result *sum, int64_t seeds)
 
 int main(int argc, char **argv)
 {
-    int64_t seeds = SEEDS_DEFAULT, from = 1, value;
+    int64_t seeds = SEEDS_DEFAULT, from = 1, failures = 10, value;
     const char *environment = getenv("SUBPAY_SEEDS");
     const char *store = getenv("SUBPAY_TEST_STORE");
     const bool postgres = store && strcmp(store, "postgres") == 0;
@@ -77,6 +80,8 @@ int main(int argc, char **argv)
             seeds = value;
         else if (!strcmp(argv[i], "--from"))
             from = value;
+        else if (!strcmp(argv[i], "--failures"))
+            failures = value;
         else if (!strcmp(argv[i], "--seed"))
             from = value, seeds = 1, one = true;
         else
@@ -84,7 +89,7 @@ int main(int argc, char **argv)
     }
     struct world_result sum = {0};
     int64_t failed = 0;
-    for (int64_t seed = from; seed < from + seeds && failed < 10; seed++)
+    for (int64_t seed = from; seed < from + seeds && failed < failures; seed++)
         failed += world_once((uint64_t)seed, one, postgres ? &place : NULL, argv[0], &sum);
     printf("%lld worlds, %lld failed: %lld requests, %lld answered 202, %lld duplicated, %lld "
            "crashes, "

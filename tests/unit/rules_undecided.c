@@ -96,6 +96,23 @@ bool check_undecided(struct runner *r, struct words *w)
     return at_end(w);
 }
 
+/* after SPAN facts memory … as old|young: what is stored with the payment when it is looked at. */
+bool check_kept(struct runner *r, struct words *w)
+{
+    static const char *const AGES[] = {"young", "old"};
+    struct undecided u = {0};
+    struct promises p;
+    int old;
+    if (!take_phrase(w, "after") || !take_span_us(w, &u.age_us))
+        return false;
+    take_facts(w, &u);
+    if (!take_promises(w, &p) || !take_phrase(w, "as") || !TAKE_ONE(w, AGES, &old))
+        return false;
+    if (undecided_next(&u, &p).too_old != (old != 0))
+        fail_at(r, r->line, "the program says %s", AGES[!old]);
+    return at_end(w);
+}
+
 /* store [minus] SPAN [machine SPAN] is SPAN|unknown */
 bool check_aged(struct runner *r, struct words *w)
 {

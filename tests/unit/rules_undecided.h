@@ -6,6 +6,7 @@
 
 /* Each takes the words behind the first one; false: the line cannot be understood. */
 bool check_undecided(struct runner *r, struct words *w);
+bool check_kept(struct runner *r, struct words *w);
 bool check_aged(struct runner *r, struct words *w);
 bool check_pause(struct runner *r, struct words *w);
 bool check_voided(struct runner *r, struct words *w);

@@ -138,7 +138,7 @@ static const struct {
     {"settled", check_settled},     {"status", check_status}, {"moves", check_moves},
     {"undecided", check_undecided}, {"pause", check_pause},   {"voided", check_voided},
     {"page", check_page},           {"learns", check_learn},  {"decides", check_decides},
-    {"aged", check_aged},
+    {"kept", check_kept},           {"aged", check_aged},
 };
 
 /* ---- tables ---- */
@@ -254,6 +254,7 @@ static void test_runner_fails(void **state)
         "undecided after 5 minutes memory 24 hours asks voids does ask\n",
         "undecided after 5 minutes memory 24 hours asks voids does send needs decision\n",
         "undecided after 5 minutes memory a while asks voids does send\n",
+        "kept after 5 minutes memory 24 hours as old\n",
         "aged store 5 hours machine 13 hours is 5 hours\n",
         "aged store minus 5 hours is 0 seconds\n",
         "pause after 0 tries between 500 milliseconds and 2 seconds\n",
