@@ -16,9 +16,10 @@ check: build ## the quick tier: rules, unit, contract, 1,000 simulated worlds; o
 test: ## everything: ./test
 	./test
 
-bench: build ## the ratios, short, and PostgreSQL with 100,000 and 1,000,000 payments; written to bench/results
+bench: build ## the ratios, short, PostgreSQL with 100,000 and 1,000,000 payments, the services; written to bench/results
 	/usr/bin/python3 bench/run.py
 	/usr/bin/python3 bench/postgres.py
+	/usr/bin/python3 bench/services.py
 
 faults: build ## by hand, minutes: every crash point at three hits, 100,000 worlds, 1,000 SIGKILLs, the mutants
 	SUBPAY_CRASH_HITS=3 ./test crash

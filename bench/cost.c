@@ -7,10 +7,12 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
+#include "base/str.h"
 
 #define PROCESSES_MAX 64
 
 static long server[PROCESSES_MAX];
+static double used[PROCESSES_MAX]; /* CPU seconds; of one that is gone, what it had used */
 static size_t server_count;
 
 /* The n-th number behind the name in what /proc says of a process; 0 when it is gone. */
@@ -61,31 +63,47 @@ static double seconds_now(void)
     return (double)clock_boot_us(clock_real()) / 1e6;
 }
 
-static void cpu_now(struct cost *cost)
+static double client_now(void)
 {
     struct rusage usage;
     (void)getrusage(RUSAGE_SELF, &usage);
-    cost->client_s = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                     (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-    cost->server_s = 0;
-    for (size_t i = 0; i < server_count; i++)
-        cost->server_s += cpu_seconds(server[i]);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-/* The time is read next to what is measured, the rest around it. */
+static double server_now(void)
+{
+    double sum = 0;
+    for (size_t i = 0; i < server_count; i++) {
+        double now = cpu_seconds(server[i]);
+        if (now > used[i])
+            used[i] = now;
+        sum += used[i];
+    }
+    return sum;
+}
+
+/* From the outside to the inside, and back: looking costs as well. */
 struct cost cost_begin(void)
 {
-    struct cost cost;
-    cpu_now(&cost);
+    struct cost cost = {.server_s = server_now()};
+    cost.client_s = client_now();
     cost.seconds = seconds_now();
     return cost;
 }
 
 void cost_end(struct cost *sum, const struct cost *begun)
 {
-    struct cost now = {.seconds = seconds_now()};
-    cpu_now(&now);
-    sum->seconds += now.seconds - begun->seconds;
-    sum->client_s += now.client_s - begun->client_s;
-    sum->server_s += now.server_s - begun->server_s;
+    sum->seconds += seconds_now() - begun->seconds;
+    sum->client_s += client_now() - begun->client_s;
+    sum->server_s += server_now() - begun->server_s;
+}
+
+bool cost_asked(int64_t *count)
+{
+    char line[32];
+    if (!fgets(line, sizeof line, stdin))
+        return false;
+    line[strcspn(line, "\n")] = '\0';
+    return text_i64(line, 1, COST_MAX, count);
 }

@@ -4,7 +4,9 @@
  * which all is done. Payments of as many users go through append, claim, settle, untold and told in
  * batches; of those that bench/fill.sql made, every second one is of a user FIRST..LAST. After each
  * SLICE payments one JSON line says, for each verb, payments a second, and CPU seconds per 1,000
- * payments of this process and of the server. */
+ * payments of this process and of the server. PAYMENTS 0: each line of the input is a slice, so that
+ * the server's process lives on between them, as it does in production: a new one has to map every
+ * page of the shared buffers that it touches. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -216,9 +218,9 @@ static void slice_run(int64_t slice, size_t batch)
 int main(int argc, char **argv)
 {
     int64_t payments = 0, batch = 0, slice = 0;
-    if (argc < 4 || argc == 6 || argc > 7 || !text_i64(argv[2], 1, 100000000, &payments) ||
+    if (argc < 4 || argc == 6 || argc > 7 || !text_i64(argv[2], 0, COST_MAX, &payments) ||
         !text_i64(argv[3], 1, LEDGER_CLAIM_MAX, &batch) ||
-        !text_i64(argc > 4 ? argv[4] : argv[2], 1, payments, &slice) ||
+        !text_i64(argc > 4 ? argv[4] : argv[2], payments > 0, payments, &slice) ||
         !text_i64(argc > 5 ? argv[5] : "0", 0, INT32_MAX, &first_user) ||
         !text_i64(argc > 5 ? argv[6] : "0", first_user, INT32_MAX, &last_user)) {
         fprintf(stderr, "ledger STORE PAYMENTS BATCH [SLICE [FIRST LAST]]\n");
@@ -227,7 +229,7 @@ int main(int argc, char **argv)
     arena_init(&arena, ARENA_MAX);
     open_store(argv[1]);
     position_find();
-    while (stored < payments) {
+    while (payments ? stored < payments : cost_asked(&slice)) {
         slice_run(slice, (size_t)batch);
         print(slice);
     }

@@ -8,44 +8,34 @@
             parameters (they are recorded once, and replayed on copies of one database): the whole life; append
             beside only its inserts; look-ups. Ours and raw alternate, and the best of each are compared.
 
-Others who use the machine only make things slower: so of slices and rounds the best counts, and all are written down.
+Growth is the median over the rounds, of each size against the smallest in the same round. Of ratios, and of what a
+payment costs, the best counts, because others who use the machine only make things slower. All is written down.
 
 A private cluster with durable settings. Written to bench/results as JSON, with a plot as SVG.
 """
 import argparse
 import json
 import os
-import platform
 import re
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
-ROOT = Path(__file__).resolve().parent.parent
-BUILD = Path(os.environ.get("SUBPAY_BENCH_BUILD", ROOT / "build")) / "bench"
-sys.path.insert(0, str(ROOT / "tests"))
-from postgres import BIN, Cluster  # noqa: E402
+from recording import (BIN, BUILD, ROOT, SETTINGS, Cluster, copy, drop, heading, inserts, log_entries, log_size, record,
+                       replay_file, run_lines, save)
 
-SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "30min", "autovacuum": "off",
-            "logging_collector": "on", "log_destination": "jsonlog", "log_filename": "statements.log",
-            "log_rotation_size": "0", "log_checkpoints": "off"}
+MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+# What docs/scaling.md recommends for production, and no checkpoint while it is measured.
+OURS = {**SETTINGS, "shared_buffers": f"{MEMORY // 4 >> 20}MB", "max_wal_size": "16GB", "checkpoint_timeout": "6h"}
 SLICE, USERS_PER_SLICE = 100_000, 20_000  # of bench/fill.sql
-BATCH = 500
+BATCH, REPEATS = 500, 3
 VERBS = ["append", "claim", "settle", "untold", "told", "all"]
 VIEWS = {"one": 5_000, "many": 500, "list": 5_000}
 GOALS = {"growth": 1.2, "append": 0.8, "look-up": 0.6, "life": 0.8}
-SIMPLE = NONE = 0xFFFFFFFF
-
-
-def run_lines(*command):
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{command[0]} failed: {done.stderr}")
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def psql(cluster, *arguments):
@@ -59,20 +49,20 @@ def psql(cluster, *arguments):
 
 def fill(cluster, first, last):
     start = time.monotonic()
+    # As full as pages are when lives are over, or the next requests would find room in all the old pages.
+    cluster.sql("ALTER TABLE payments SET (fillfactor = 55)")
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda number: psql(cluster, "-v", f"first={number}", "-v", f"last={number + SLICE - 1}", "-f",
                                           str(ROOT / "bench/fill.sql")), range(first, last, SLICE)))
+    cluster.sql("ALTER TABLE payments SET (fillfactor = 50)")
     cluster.sql("VACUUM (ANALYZE)")
     return round(time.monotonic() - start, 1)
 
 
-def copy(cluster, name):
-    cluster.sql(f"CREATE DATABASE {name} TEMPLATE {cluster.database} STRATEGY file_copy", "postgres")
-    return cluster.url_of(name)
-
-
-def drop(cluster, name):
-    cluster.sql(f"DROP DATABASE {name} WITH (FORCE)", "postgres")
+def huge_mb():
+    """Of the machine's huge pages, what is taken: the server takes them if they are there (docs/scaling.md)."""
+    found = dict(re.findall(r"HugePages_(Total|Free|Rsvd): *(\d+)", Path("/proc/meminfo").read_text()))
+    return 2 * (int(found["Total"]) - int(found["Free"]) + int(found["Rsvd"]))
 
 
 # ---- growth ----
@@ -91,6 +81,24 @@ def written(cluster):
     return [int(cluster.sql(f"SELECT {column} FROM pg_stat_wal")) for column in ("wal_bytes", "wal_fpi")]
 
 
+class Running:
+    """A program that measures when it is asked, over connections that last as those of services do."""
+
+    def __init__(self, *command):
+        self.name = command[0]
+        self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, count):
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else sys.exit(f"{self.name} failed")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
 class Size:
     """A database with so many payments; the users of the new ones are those that this size has added."""
 
@@ -99,6 +107,7 @@ class Size:
         self.users = (new_from * USERS_PER_SLICE // SLICE + 1, payments * USERS_PER_SLICE // SLICE)
         self.verbs, self.views = [], {kind: [] for kind in VIEWS}
         self.wal, self.plans = [0, 0], None
+        self.ledger = self.readers = None
 
     @property
     def url(self):
@@ -106,16 +115,21 @@ class Size:
 
     def warm(self):
         """Until most pages have been written in full since the last checkpoint, as they are in a longer run."""
-        count = min(30_000, self.payments // 25)
-        run_lines(BUILD / "ledger", self.url, count, BATCH, count, *self.users)
+        self.ledger = Running(BUILD / "ledger", self.url, 0, BATCH, 0, *self.users)
+        self.readers = {kind: Running(BUILD / "views", self.url, kind, 0, self.payments) for kind in VIEWS}
+        self.ledger.ask(max(self.payments // 20, 2 * BATCH))
         self.cluster.sql("VACUUM accounts, payments", self.name)  # autovacuum is off
 
     def round(self, args):
         before = written(self.cluster)
-        self.verbs += run_lines(BUILD / "ledger", self.url, args.slice, BATCH, args.slice, *self.users)
+        self.verbs.append(self.ledger.ask(args.slice))
         self.wal = [sum_ + now - then for sum_, now, then in zip(self.wal, written(self.cluster), before)]
         for kind, calls in VIEWS.items():
-            self.views[kind] += run_lines(BUILD / "views", self.url, kind, calls, self.payments)
+            self.views[kind].append(self.readers[kind].ask(calls))
+
+    def close(self):
+        for running in (self.ledger, *self.readers.values()):
+            running.close()
 
     def result(self, args):
         count = len(self.verbs) * args.slice
@@ -160,95 +174,6 @@ def plan_flaws(node):
         yield f"{node['Rows Removed by Filter']} rows of {table} are read for nothing"
 
 
-# ---- recording and replaying ----
-
-def log_path(cluster):
-    return next((cluster.folder / "data/log").glob("*.json"))
-
-
-def log_size(cluster):
-    return log_path(cluster).stat().st_size
-
-
-def log_entries(cluster, start):
-    with open(log_path(cluster), "rb") as log:
-        log.seek(start)
-        return [json.loads(line) for line in log]
-
-
-def parameters(detail):
-    """$1 = 'it''s', $2 = NULL"""
-    found = re.findall(r"\$\d+ = (?:'((?:[^']|'')*)'|NULL)(?:, |$)", detail) if detail else []
-    nulls = re.findall(r"\$\d+ = ('|NULL)", re.sub(r"'(?:[^']|'')*'", "'", detail)) if detail else []
-    assert len(found) == len(nulls), detail[:200]
-    return [None if null == "NULL" else value.replace("''", "'") for value, null in zip(found, nulls)]
-
-
-def record(cluster, name, command):
-    """[(text, parameters or None when it was sent as it is)] of the connection that sent most."""
-    cluster.sql(f"ALTER DATABASE {name} SET log_statement = 'all'", "postgres")
-    start = log_size(cluster)
-    run_lines(*command)
-    cluster.sql(f"ALTER DATABASE {name} RESET ALL", "postgres")
-    sessions = {}
-    for entry in log_entries(cluster, start):
-        found = re.match(r"(statement|execute [^:]+): (.*)", entry["message"], re.S)
-        if not found or entry.get("dbname") != name:
-            continue
-        detail = (entry.get("detail") or "").removeprefix("parameters: ")
-        sessions.setdefault(entry["session_id"], []).append(
-            (found.group(2), None if found.group(1) == "statement" else parameters(detail)))
-    return max(sessions.values(), key=len)
-
-
-def settings_of(calls):
-    """What a connection says of itself before it works, and the rest."""
-    first = next(i for i, (text, _) in enumerate(calls) if not text.lstrip().upper().startswith(("SET", "SELECT SET")))
-    return [text for text, _ in calls[:first]], calls[first:]
-
-
-def replay_file(path, calls):
-    settings, calls = settings_of(calls)
-    index, statements = {}, []
-    for text, values in calls:
-        if index.setdefault((text, values is None), len(statements)) == len(statements):
-            statements.append((text, values is None))
-
-    def number(n):
-        return struct.pack("=I", n)
-
-    def word(text):
-        raw = text.encode()
-        return number(len(raw)) + raw + b"\0"
-
-    with open(path, "wb") as out:
-        out.write(number(len(settings)) + b"".join(map(word, settings)) + number(len(statements)))
-        out.write(b"".join(number(int(simple)) + word(text) for text, simple in statements) + number(len(calls)))
-        for text, values in calls:
-            out.write(number(index[text, values is None]) + number(SIMPLE if values is None else len(values)))
-            out.write(b"".join(number(NONE) if value is None else word(value) for value in values or []))
-    return path
-
-
-def transactions(calls):
-    open_one = []
-    for call in calls:
-        open_one.append(call)
-        if call[0].upper().startswith(("COMMIT", "ROLLBACK")):
-            yield open_one
-            open_one = []
-
-
-def inserts(calls):
-    """Of the transactions that append, only what stores rows."""
-    settings, calls = settings_of(calls)
-    kept = [(text, None) for text in settings]
-    for one in transactions(calls):
-        if any(text.startswith("INSERT INTO payments") for text, _ in one):
-            kept += [call for call in one if call[0].startswith(("BEGIN", "INSERT INTO ", "COMMIT"))]
-    return kept
-
-
 # ---- ratios ----
 
 def rate(row, payments):
@@ -270,7 +195,7 @@ def life_ratios(cluster, folder, args):
     drop(cluster, "recorded")
     files = {"life": replay_file(folder / "life", calls), "append": replay_file(folder / "append", inserts(calls))}
     rows = {"life": ([], []), "append": ([], [])}
-    for _ in range(args.rounds):
+    for _ in range(REPEATS):
         ours = run_lines(BUILD / "ledger", copy(cluster, "ours"), args.life, BATCH)[0]
         drop(cluster, "ours")
         rows["life"][0].append(ours["all"])
@@ -290,7 +215,7 @@ def view_ratios(cluster, folder, payments, args):
         command = [BUILD / "views", cluster.url, kind, calls, payments]
         path = replay_file(folder / kind, record(cluster, cluster.database, command))
         ours, raw = [], []
-        for _ in range(2 * args.rounds):
+        for _ in range(2 * REPEATS):
             ours.append(run_lines(*command)[0])
             raw.append(rate(run_lines(BUILD / "replay", cluster.url, path)[0], calls))
         found[f"look-up {kind}"] = ratio(ours, raw)
@@ -299,7 +224,7 @@ def view_ratios(cluster, folder, payments, args):
 
 # ---- the result ----
 
-def plot(sizes, path):
+def plot(sizes, found, path):
     """CPU of the server per payment or call over the number of payments, each against the smallest."""
     width, height, left, bottom = 760, 400, 60, 50
     names = [("verbs", name) for name in VERBS] + [("views", name) for name in VIEWS]
@@ -321,30 +246,25 @@ def plot(sizes, path):
     out.append(f'<text x="{(left + width - 200) / 2}" y="{height - 10}" text-anchor="middle">payments in the store'
                '</text>')
     for k, (group, name) in enumerate(names):
-        values = [size[group][name]["server"] for size in sizes]
-        points = " ".join(f"{left + i * step:.0f},{y_of(v / max(values[0], 1e-9)):.1f}" for i, v in enumerate(values))
+        values = [1, *(by_name[name]["server_cpu"] for by_name in found.values())]
+        points = " ".join(f"{left + i * step:.0f},{y_of(value):.1f}" for i, value in enumerate(values))
         label = {"all": "whole life", "one": "one by id", "many": "64 by id", "list": "page of a user"}.get(name, name)
         out.append(f'<polyline points="{points}" fill="none" stroke="{colours[k]}" stroke-width="2"/>'
                    f'<rect x="{width - 185}" y="{40 + k * 20}" width="12" height="3" fill="{colours[k]}"/>'
-                   f'<text x="{width - 167}" y="{46 + k * 20}">{label} {values[0]:.3f} ms</text>')
+                   f'<text x="{width - 167}" y="{46 + k * 20}">{label} {sizes[0][group][name]["server"]:.3f} ms</text>')
     path.write_text("\n".join([*out, "</svg>"]) + "\n")
 
 
 def growth(sizes):
-    """Of each size against the smallest: CPU of the server, and the time a payment or call takes."""
-    first, found = sizes[0], {}
-    for size in sizes[1:]:
-        found[str(size["payments"])] = {
-            name: {"server_cpu": round(size[group][name]["server"] / max(first[group][name]["server"], 1e-9), 2),
-                   "time": round(first[group][name]["per_s"] / size[group][name]["per_s"], 2)}
-            for group, names in (("verbs", VERBS), ("views", VIEWS)) for name in names}
-    return found
+    """Of each size against the smallest in the same round, the median: CPU of the server, and the time it takes."""
+    def rows(size, name):
+        return size.views[name] if name in VIEWS else [row[name] for row in size.verbs]
 
-
-def machine():
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {"cpu": model.group(1) if model else platform.machine(), "cores": os.cpu_count(),
-            "kernel": platform.release(), "load": [round(x, 1) for x in os.getloadavg()]}
+    def ratio(size, name, of):
+        return round(median(of(new) / of(old) for new, old in zip(rows(size, name), rows(sizes[0], name))), 2)
+    return {str(size.payments): {name: {"server_cpu": ratio(size, name, lambda row: row["server"]),
+                                        "time": ratio(size, name, lambda row: 1 / row["per_s"])}
+                                 for name in [*VERBS, *VIEWS]} for size in sizes[1:]}
 
 
 def show(result):
@@ -366,22 +286,18 @@ def show(result):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="also 10,000,000 payments: 25 GB, half an hour")
+    parser.add_argument("--full", action="store_true", help="also 10,000,000 payments: 30 GB and as much WAL, an hour")
     parser.add_argument("--sizes", type=int, nargs="+", help=f"instead; multiples of {SLICE}")
-    parser.add_argument("--slice", type=int, default=4000, help="payments of a round of a size")
+    parser.add_argument("--slice", type=int, default=1000, help="payments of a round of a size")
     parser.add_argument("--life", type=int, default=5000, help="payments of a run of the ratios")
-    parser.add_argument("--rounds", type=int, default=3, help="of each, of which the best counts")
-    parser.add_argument("--shared-buffers", default=SETTINGS["shared_buffers"])
+    parser.add_argument("--rounds", type=int, default=12, help="in which the sizes take turns")
+    parser.add_argument("--shared-buffers", default=OURS["shared_buffers"], help="a quarter of the memory")
     args = parser.parse_args()
-    settings = {**SETTINGS, "shared_buffers": args.shared_buffers}
+    settings = {**OURS, "shared_buffers": args.shared_buffers}
     wanted = args.sizes or [100_000, 1_000_000] + ([10_000_000] if args.full else [])
-    result = {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine(),
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True,
-                                 check=False).stdout.strip(),
-        "command": " ".join(["bench/postgres.py", *sys.argv[1:]]), "settings": settings, "goals": GOALS, "sizes": []}
+    result = {**heading(), "settings": settings, "goals": GOALS, "sizes": []}
     with tempfile.TemporaryDirectory(prefix="subpay-bench.") as folder, Cluster(**settings) as cluster:
-        result["server"] = cluster.sql("SHOW server_version")
+        result |= {"server": cluster.sql("SHOW server_version"), "huge_mb": huge_mb()}
         run_lines(BUILD / "ledger", cluster.url, 1, 1)  # and the tables
         sizes, filled = [], 0
         for payments in sorted(wanted):
@@ -401,16 +317,11 @@ def main():
             for size in sizes:
                 size.round(args)
         for size in sizes:
+            size.close()
             size.plans = plans(cluster, size.name, size.url, size.payments)
-        result["sizes"] = [size.result(args) for size in sizes]
-    result["growth"] = growth(result["sizes"])
-    result["machine"]["load_at_end"] = [round(x, 1) for x in os.getloadavg()]
+        result |= {"sizes": [size.result(args) for size in sizes], "growth": growth(sizes)}
     show(result)
-    path = ROOT / "bench" / "results" / (result["at"].replace(":", "") + "-postgres.json")
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    plot(result["sizes"], path.with_suffix(".svg"))
-    print(f"written to {path.relative_to(ROOT)} and .svg")
+    plot(result["sizes"], result["growth"], save(result, "-postgres").with_suffix(".svg"))
     return 0
 
 

@@ -1,12 +1,14 @@
 /* replay: libpq alone, sending the statements of somebody else with their parameters, deciding
  * nothing. The raw limit of what they do.
- *   replay URL FILE
- * FILE, written by bench/postgres.py: numbers are 32 bits in the order of this machine, a text is
+ *   replay URL FILE [BROKERS TOPIC RECORDS BATCH]
+ * FILE, written by bench/recording.py: numbers are 32 bits in the order of this machine, a text is
  * its length and its bytes with a NUL behind. How many settings, and they; how many statements, and
  * of each 1 when it is sent as it is, else 0, and its text; how many calls, and of each the
  * statement, how many parameters (SIMPLE: it is sent as it is), and these (length NONE: null).
- * Statements are prepared once, before the time begins. One JSON line. */
+ * Statements are prepared once, before the time begins. With a topic, librdkafka alone takes a BATCH
+ * of its RECORDS before each transaction: the raw limit of saving. One JSON line. */
 #include <libpq-fe.h>
+#include <librdkafka/rdkafka.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +22,7 @@
 #define NONE UINT32_MAX
 #define PARAMETERS_MAX 64
 #define STATEMENTS_MAX 256
+#define BROKERS_MS 10000
 
 static PGconn *conn;
 static char *file, *end;
@@ -27,6 +30,8 @@ static char *at;
 static const char *statements[STATEMENTS_MAX];
 static uint32_t statement_count;
 static long long rows;
+static rd_kafka_t *consumer; /* NULL: nothing is read */
+static long records_left, batch;
 
 static void must(int ok, const char *what)
 {
@@ -69,6 +74,40 @@ static const char *text(void)
     return found;
 }
 
+/* All partitions from their beginning, without a group. */
+static void consumer_open(const char *brokers, const char *topic)
+{
+    char why[512];
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    must(!rd_kafka_conf_set(conf, "bootstrap.servers", brokers, why, sizeof why) &&
+             !rd_kafka_conf_set(conf, "group.id", "raw", why, sizeof why) &&
+             !rd_kafka_conf_set(conf, "enable.auto.commit", "false", why, sizeof why) &&
+             !rd_kafka_conf_set(conf, "check.crcs", "true", why, sizeof why),
+         "settings");
+    consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
+    must(consumer != NULL, why);
+    rd_kafka_poll_set_consumer(consumer);
+    rd_kafka_topic_t *t = rd_kafka_topic_new(consumer, topic, NULL);
+    must(!rd_kafka_metadata(consumer, 0, t, &metadata, BROKERS_MS), "the topic");
+    rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(1);
+    for (int i = 0; i < metadata->topics[0].partition_cnt; i++)
+        rd_kafka_topic_partition_list_add(all, topic, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
+    must(!rd_kafka_assign(consumer, all), "the partitions");
+    rd_kafka_topic_partition_list_destroy(all);
+    rd_kafka_metadata_destroy(metadata);
+    rd_kafka_topic_destroy(t);
+}
+
+static void consume(long count)
+{
+    for (long i = 0; i < count && records_left > 0; i++, records_left--) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(consumer, BROKERS_MS);
+        must(m != NULL && !m->err, m ? rd_kafka_message_errstr(m) : "no record comes");
+        rd_kafka_message_destroy(m);
+    }
+}
+
 static void result(PGresult *r, const char *sql)
 {
     ExecStatusType status = PQresultStatus(r);
@@ -83,6 +122,8 @@ static void call(void)
     char name[24];
     uint32_t index = number(), count = number();
     must(index < statement_count, "no such statement");
+    if (consumer && strncmp(statements[index], "BEGIN", 5) == 0)
+        consume(batch);
     if (count == SIMPLE) {
         result(PQexec(conn, statements[index]), statements[index]);
         return;
@@ -111,9 +152,14 @@ static void prepare(void)
 int main(int argc, char **argv)
 {
     struct cost cost = {0};
-    if (argc != 3) {
-        fprintf(stderr, "replay URL FILE\n");
+    if (argc != 3 && argc != 7) {
+        fprintf(stderr, "replay URL FILE [BROKERS TOPIC RECORDS BATCH]\n");
         return 2;
+    }
+    if (argc == 7) {
+        records_left = strtol(argv[5], NULL, 10);
+        batch = strtol(argv[6], NULL, 10);
+        consumer_open(argv[3], argv[4]);
     }
     file_read(argv[2]);
     conn = PQconnectdb(argv[1]);
@@ -124,6 +170,8 @@ int main(int argc, char **argv)
     prepare();
     rows = 0;
     uint32_t calls = number();
+    if (consumer)
+        consume(1); /* it has found the brokers */
     struct cost begun = cost_begin();
     for (uint32_t i = 0; i < calls; i++)
         call();
@@ -131,6 +179,8 @@ int main(int argc, char **argv)
     printf("{\"calls\":%u,\"rows\":%lld,\"seconds\":%.6f,\"client\":%.6f,\"server\":%.6f}\n", calls,
            rows, cost.seconds, cost.client_s, cost.server_s);
     PQfinish(conn);
+    if (consumer)
+        rd_kafka_destroy(consumer);
     free(file);
     return 0;
 }

@@ -22,7 +22,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build"
+BUILD = Path(os.environ.get("SUBPAY_BENCH_BUILD", ROOT / "build"))
+PAY = "/api/v1/payments/?payment_type=payment&subscription_type=month"
 SECRET = "benchmark-benchmark-benchmark-benchmark"
 
 
@@ -34,25 +35,24 @@ def run_json(*command):
 
 
 class Subpay:
-    """A whole service in a folder of its own, on free ports."""
+    """A process of ours in a folder of its own, on free ports: the whole service, or one of its parts."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, part="run", **more):
         self.folder = Path(folder)
         environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(self.folder), "JWT_SECRET_KEY": SECRET,
                        "SUBSCRIPTION_APP_LISTEN": "127.0.0.1:0", "PROCESSING_LISTEN": "127.0.0.1:0",
                        "OPS_LISTEN": "127.0.0.1:0", "PROCESSING_LATENCY_MS": "0-0",
-                       "PROCESSING_OUTCOMES": "success=1", "LOG_LEVEL": "warn"}
-        self.process = subprocess.Popen([BUILD / "subpay", "run"], env=environment, cwd=folder,
+                       "PROCESSING_OUTCOMES": "success=1", "LOG_LEVEL": "warn", **more}
+        self.process = subprocess.Popen([BUILD / "subpay", part], env=environment, cwd=folder,
                                         stdout=subprocess.PIPE, text=True)
-        self.port = None
-        for line in self.process.stdout:
-            found = re.search(r"http://127\.0\.0\.1:(\d+)/api/openapi", line)
-            if found:
-                self.port = int(found.group(1))
-            if "subpay is ready" in line:
-                break
-        if self.port is None:
-            sys.exit("subpay did not start")
+        said = ""
+        while "subpay is ready" not in said:
+            line = self.process.stdout.readline()
+            if not line:
+                sys.exit(f"subpay {part} did not start")
+            said += line
+        ports = {what: int(port) for what, port in re.findall(r"^(\w+) .*http://127\.0\.0\.1:(\d+)", said, re.M)}
+        self.port, self.ops = ports.get("API", ports.get("processing")), ports["ops"]
 
     def completed(self):
         with sqlite3.connect(f"file:{self.folder}/subpay.db?mode=ro", uri=True) as db:
@@ -64,12 +64,14 @@ class Subpay:
             sys.exit("subpay did not end well")
 
 
+def load(port, path, args, *more):
+    return run_json(BUILD / "bench/load", port, path, "--connections", args.connections, "--secret", SECRET, *more)
+
+
 def accept_raw(args):
     process = subprocess.Popen([BUILD / "bench" / "hello"], stdout=subprocess.PIPE, text=True)
     try:
-        port = int(process.stdout.readline())
-        return run_json(BUILD / "bench/load", port, "/", "--connections", args.connections,
-                        "--requests", args.requests, "--secret", SECRET)
+        return load(int(process.stdout.readline()), "/", args, "--requests", args.requests)
     finally:
         process.kill()
         process.wait()
@@ -80,9 +82,7 @@ def ours(args):
     with tempfile.TemporaryDirectory(prefix="subpay-bench.") as folder:
         service = Subpay(folder)
         start = time.monotonic()
-        accept = run_json(BUILD / "bench/load", service.port,
-                          "/api/v1/payments/?payment_type=payment&subscription_type=month",
-                          "--connections", args.connections, "--requests", args.requests, "--secret", SECRET)
+        accept = load(service.port, PAY, args, "--requests", args.requests)
         if accept["2xx"] != args.requests:
             sys.exit(f"not every request was accepted: {accept}")
         while service.completed() < args.requests:
@@ -104,10 +104,27 @@ def commits_raw(args):
         return run_json(BUILD / "bench/commits", Path(folder) / "raw.db", args.requests, args.batch)
 
 
-def machine():
+def heading(by_make=False):
+    """What every result says first."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {"cpu": model.group(1) if model else platform.machine(), "cores": os.cpu_count(),
-            "kernel": platform.release(), "filesystem": shutil.disk_usage(tempfile.gettempdir()).total // 2**30}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True,
+                            check=False).stdout.strip()
+    return {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "machine": {"cpu": model.group(1) if model else platform.machine(), "cores": os.cpu_count(),
+                        "kernel": platform.release(), "load": [round(x, 1) for x in os.getloadavg()],
+                        "filesystem": shutil.disk_usage(tempfile.gettempdir()).total // 2**30},
+            "commit": commit,
+            "command": "make bench" if by_make else " ".join([f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]])}
+
+
+def save(result, kind=""):
+    """Into bench/results; returns the path."""
+    result["machine"]["load_at_end"] = [round(x, 1) for x in os.getloadavg()]
+    path = ROOT / "bench" / "results" / (result["at"].replace(":", "") + kind + ".json")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"written to {path.relative_to(ROOT)}")
+    return path
 
 
 def median(rows):
@@ -129,10 +146,7 @@ def main():
         rows["end_to_end"].append(end_to_end)
         rows["commits"].append(commits_raw(args))
     result = {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine(),
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True,
-                                 check=False).stdout.strip(),
-        "command": "make bench" if len(sys.argv) == 1 else " ".join(["bench/run.py", *sys.argv[1:]]),
+        **heading(by_make=len(sys.argv) == 1),
         "accept_ratio": round(median(rows["accept"]) / median(rows["hello"]), 3),
         "end_to_end_ratio": round(median(rows["end_to_end"]) / median(rows["commits"]), 3),
         "rows": rows,
@@ -141,10 +155,7 @@ def main():
           f"  ratio {result['accept_ratio']}")
     print(f"end to end  {median(rows['end_to_end']):8.0f} /s  of SQLite's {median(rows['commits']):8.0f} /s"
           f"  ratio {result['end_to_end_ratio']}")
-    path = ROOT / "bench" / "results" / (result["at"].replace(":", "") + ".json")
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"written to {path.relative_to(ROOT)}")
+    save(result)
     return 0
 
 

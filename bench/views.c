@@ -2,7 +2,8 @@
  *   views URL KIND CALLS PAYMENTS
  * KIND: `one` payment by its id, `many`: 64 of them by a call, or `list`: the page of 20 that a user
  * asks for first. One JSON line: calls a second, and CPU seconds per 1,000 calls of this process and
- * of the server. */
+ * of the server. CALLS 0: each line of the input says how many, as `ledger` takes slices; the same
+ * ones each time. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,23 +75,10 @@ static void list(int64_t call, int64_t payments)
     must(count >= 5, "payments of", "some are not there");
 }
 
-int main(int argc, char **argv)
+/* count: of a call; 0: lists */
+static void look(int64_t calls, size_t count, int64_t payments)
 {
-    int64_t calls = 0, payments = 0;
     struct cost cost = {0};
-    size_t count = 0; /* of a call; 0: a list */
-    bool known = argc == 5 && strcmp(argv[2], "list") == 0;
-    if (argc == 5 && !known) {
-        count = strcmp(argv[2], "one") == 0 ? 1 : MANY;
-        known = count == 1 || strcmp(argv[2], "many") == 0;
-    }
-    if (!known || !text_i64(argv[3], 1, 100000000, &calls) ||
-        !text_i64(argv[4], 5, 1000000000, &payments)) {
-        fprintf(stderr, "views URL one|many|list CALLS PAYMENTS\n");
-        return 2;
-    }
-    arena_init(&arena, ARENA_MAX);
-    open_views(argv[1]);
     struct cost begun = cost_begin();
     for (int64_t i = 0; i < calls; i++) {
         if (count)
@@ -103,6 +91,30 @@ int main(int argc, char **argv)
     double k = (double)calls / 1000;
     printf("{\"calls\":%lld,\"per_s\":%.0f,\"client\":%.4f,\"server\":%.4f}\n", (long long)calls,
            (double)calls / cost.seconds, cost.client_s / k, cost.server_s / k);
+    (void)fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    int64_t calls = 0, payments = 0;
+    size_t count = 0;
+    bool known = argc == 5 && strcmp(argv[2], "list") == 0;
+    if (argc == 5 && !known) {
+        count = strcmp(argv[2], "one") == 0 ? 1 : MANY;
+        known = count == 1 || strcmp(argv[2], "many") == 0;
+    }
+    if (!known || !text_i64(argv[3], 0, COST_MAX, &calls) ||
+        !text_i64(argv[4], 5, 1000000000, &payments)) {
+        fprintf(stderr, "views URL one|many|list CALLS PAYMENTS\n");
+        return 2;
+    }
+    arena_init(&arena, ARENA_MAX);
+    open_views(argv[1]);
+    if (calls)
+        look(calls, count, payments);
+    else
+        while (cost_asked(&calls))
+            look(calls, count, payments);
     views_close(views);
     postgres_close(postgres);
     arena_release(&arena);
