@@ -51,7 +51,8 @@ SELECT CAST(s.id AS text) AS id,
             ELSE s.starts_at || ' … ' || s.ends_at || ', its events give '
                  || coalesce(e.detail ->> 'starts_at', '-') || ' … '
                  || coalesce(e.detail ->> 'ends_at', '-') || ', or another detail' END AS what
-FROM subscriptions s LEFT JOIN told t ON t.subject_id = s.id LEFT JOIN events e ON e.seq = t.seq
+FROM subscriptions s LEFT JOIN told t ON t.subject_id = s.id
+LEFT JOIN events e ON e.seq = t.seq AND e.subject = 'subscription'
 WHERE e.detail ->> 'user_id' IS DISTINCT FROM CAST(s.user_id AS text)
    OR e.detail ->> 'payment_id' IS DISTINCT FROM CAST(s.payment_id AS text)
    OR e.detail ->> 'subscription_type' IS DISTINCT FROM s.subscription_type

@@ -98,13 +98,15 @@ static const char *const FILLS[] = {
         "ends_at") ", end_reason FROM public.subscriptions WHERE " OF_USERS,
 };
 
-/* By their keys, one at a time: any other way would read all of a table for every range. */
+/* By their keys, one at a time: any other way would read all of a table for every range. In the order
+ * of the keys, which is that of time: neighbours share pages, and what is sorted later is sorted. */
 static const char *const FILLS_BY_KEY[] = {
     "INSERT INTO pg_temp.attempts (seq, instance_id) SELECT a.seq, a.instance_id "
     "FROM pg_temp.payments p CROSS JOIN LATERAL "
     "(SELECT seq, instance_id FROM public.attempts WHERE seq = p.seq OFFSET 0) a",
     "INSERT INTO pg_temp.events (" EVENT_COLUMNS ") SELECT e.* "
-    "FROM (SELECT id FROM pg_temp.payments UNION SELECT id FROM pg_temp.subscriptions) s "
+    "FROM (SELECT id FROM pg_temp.payments UNION SELECT id FROM pg_temp.subscriptions ORDER BY id) "
+    "s "
     "CROSS JOIN LATERAL (SELECT " EVENT_COLUMNS " FROM public.events "
     "WHERE subject_id = s.id OFFSET 0) e",
 };

@@ -23,6 +23,7 @@ struct owner {
     struct uuid id;
     int64_t first_seq;
     bool exists, in_flight;
+    char place[PLACE_TEXT]; /* of one that exists */
 };
 struct batch {
     struct append *append;
@@ -74,14 +75,16 @@ static enum err batch_entries(struct batch *b)
     return ERR_OK;
 }
 
-/* The ids that are stored. One that somebody else is storing right now is met by the unique index. */
+/* The ids that are stored. One that somebody else is storing right now is met by the unique index. One
+ * look-up an id, also where the table was small when that was planned. */
 static enum err batch_known(struct batch *b)
 {
     struct query q;
     query_open(&q, b->append->verb.db,
                "SELECT u.n, p.user_id, p.payment_type, p.subscription_type "
-               "FROM unnest(?1::uuid[]) WITH ORDINALITY AS u (id, n) "
-               "JOIN payments p ON p.id = u.id");
+               "FROM unnest(?1::uuid[]) WITH ORDINALITY AS u (id, n) CROSS JOIN LATERAL "
+               "(SELECT user_id, payment_type, subscription_type FROM payments WHERE id = u.id "
+               "OFFSET 0) p");
     set_bind(&q, &b->ids);
     while (query_next(&q)) {
         struct entry *e = b->entries[query_i64(&q, 0) - 1].first;
@@ -154,7 +157,8 @@ static enum err owners_lock(struct batch *b)
 {
     struct query q;
     query_open(&q, b->append->verb.db,
-               "SELECT user_id, in_flight IS NOT NULL FROM accounts WHERE user_id = ANY (?1) "
+               "SELECT user_id, in_flight IS NOT NULL, ctid FROM accounts "
+               "WHERE user_id = ANY (?1) "
                "ORDER BY user_id FOR UPDATE");
     set_bind(&q, &b->ids);
     while (query_next(&q)) {
@@ -163,6 +167,7 @@ static enum err owners_lock(struct batch *b)
         if (o) {
             o->exists = true;
             o->in_flight = query_i64(&q, 1) != 0;
+            row_place(&q, 2, o->place);
         }
     }
     return query_close(&q);
@@ -175,7 +180,10 @@ static void owners_collect(struct batch *b, bool exists)
         const struct owner *o = &b->owners[i];
         if (o->exists != exists)
             continue;
-        db_array_uuid(&b->accounts.columns[0], &o->id);
+        if (exists)
+            db_array_text(&b->accounts.columns[0], o->place);
+        else
+            db_array_uuid(&b->accounts.columns[0], &o->id);
         db_array_i64(&b->accounts.columns[1], o->first_seq);
     }
 }
@@ -191,8 +199,8 @@ static enum err owners_update(struct batch *b)
                "UPDATE accounts a SET version = version + 1, "
                "pending_seq = least(a.pending_seq, u.seq), due_at = CASE WHEN a.in_flight IS NULL "
                "THEN least(a.due_at, ?3::timestamptz) ELSE a.due_at END "
-               "FROM unnest(?1::uuid[], ?2::bigint[]) AS u (user_id, seq) "
-               "WHERE a.user_id = u.user_id");
+               "FROM unnest(?1::tid[], ?2::bigint[]) AS u (place, seq) "
+               "WHERE a.ctid = u.place");
     set_bind(&q, &b->accounts);
     query_bind_time(&q, v->now_us);
     return set_run(v, &q, &b->accounts);

@@ -85,49 +85,65 @@ static enum err claim_requests_all(struct claim_set *s)
     return query_close(&q);
 }
 
-static void client_account(struct claim_set *s, struct query *q)
+static void client_asks(struct claim_set *s, size_t i)
 {
-    struct decide_account *account = &s->clients[query_i64(q, 0) - 1].desk.account;
-    claim_period(q, 1, account);
-    if (!query_is_null(q, 5))
-        claim_target_row(q, 5, &account->last_target);
-    account->subscribed = query_i64(q, 9) != 0;
-    account->subscribed_by = query_uuid(q, 10);
+    db_array_uuid(&s->users.columns[0], &s->clients[i].desk.user_id);
+    db_array_i64(&s->users.columns[1], (int64_t)i);
 }
 
-/* What is true of those who ever had a period. */
-static enum err claim_accounts_all(struct claim_set *s)
+/* Those with a period that is not over: who is subscribed, and by which payment. */
+static enum err claim_subscribed_all(struct claim_set *s)
 {
     struct query q;
     set_clear(&s->users);
-    for (size_t i = 0; i < s->claim->found.users; i++) {
-        const struct client *l = &s->clients[i];
-        if (!l->due->covered || l->unusual)
-            continue;
-        db_array_uuid(&s->users.columns[0], &l->desk.user_id);
-        db_array_i64(&s->users.columns[1], (int64_t)i + 1);
-    }
+    for (size_t i = 0; i < s->claim->found.users; i++)
+        if (s->clients[i].due->covered && !s->clients[i].unusual)
+            client_asks(s, i);
     if (set_count(&s->users) == 0)
         return ERR_OK;
-    query_open(
-        &q, s->claim->verb.db,
-        "SELECT u.n, l.starts_at, l.expiration_date, l.ends_at, l.payment_id, "
-        "p.subscription_type, p.amount, p.currency, r.id, c.user_id IS NOT NULL, "
-        "c.payment_id FROM unnest(?1::uuid[], ?2::bigint[]) AS u (user_id, n) "
-        "CROSS JOIN LATERAL (SELECT starts_at, expiration_date, ends_at, payment_id "
-        "FROM subscriptions WHERE user_id = u.user_id "
-        "ORDER BY starts_at DESC, ends_at DESC, id DESC LIMIT 1) l "
-        "LEFT JOIN payments p ON p.id = l.payment_id AND p.user_id = u.user_id "
-        "AND p.payment_type = 'payment' AND p.payment_status = 'accepted' "
-        "LEFT JOIN payments r ON r.refunding = p.id AND r.payment_status = 'accepted' "
-        "LEFT JOIN LATERAL (SELECT user_id, payment_id FROM subscriptions "
-        "WHERE user_id = u.user_id AND starts_at <= ?3 AND ends_at > ?4 AND ends_at > starts_at "
-        "ORDER BY starts_at LIMIT 1) c ON true");
+    query_open(&q, s->claim->verb.db,
+               "SELECT u.n, c.payment_id FROM unnest(?1::uuid[], ?2::bigint[]) AS u (user_id, n) "
+               "CROSS JOIN LATERAL (SELECT payment_id FROM subscriptions WHERE user_id = u.user_id "
+               "AND starts_at <= ?3 AND ends_at > ?4 AND ends_at > starts_at "
+               "ORDER BY starts_at LIMIT 1) c");
     set_bind(&q, &s->users);
     query_bind_time(&q, s->claim->verb.now_us + PERIOD_AHEAD_US);
     query_bind_time(&q, s->claim->verb.now_us);
-    while (query_next(&q))
-        client_account(s, &q);
+    while (query_next(&q)) {
+        struct decide_account *account = &s->clients[query_i64(&q, 0)].desk.account;
+        account->subscribed = true;
+        account->subscribed_by = query_uuid(&q, 1);
+    }
+    return query_close(&q);
+}
+
+/* Those who want the last one's money back: the period, and the payment behind it. */
+static enum err claim_last_all(struct claim_set *s)
+{
+    struct query q;
+    set_clear(&s->users);
+    for (size_t i = 0; i < s->claim->found.users; i++)
+        if (claim_wants_last(&s->clients[i].desk) && !s->clients[i].unusual)
+            client_asks(s, i);
+    if (set_count(&s->users) == 0)
+        return ERR_OK;
+    query_open(&q, s->claim->verb.db,
+               "SELECT u.n, l.starts_at, l.expiration_date, l.ends_at, l.payment_id, "
+               "p.subscription_type, p.amount, p.currency, r.id "
+               "FROM unnest(?1::uuid[], ?2::bigint[]) AS u (user_id, n) "
+               "CROSS JOIN LATERAL (SELECT starts_at, expiration_date, ends_at, payment_id "
+               "FROM subscriptions WHERE user_id = u.user_id "
+               "ORDER BY starts_at DESC, ends_at DESC, id DESC LIMIT 1) l "
+               "LEFT JOIN payments p ON p.id = l.payment_id AND p.user_id = u.user_id "
+               "AND p.payment_type = 'payment' AND p.payment_status = 'accepted' "
+               "LEFT JOIN payments r ON r.refunding = p.id AND r.payment_status = 'accepted'");
+    set_bind(&q, &s->users);
+    while (query_next(&q)) {
+        struct decide_account *account = &s->clients[query_i64(&q, 0)].desk.account;
+        claim_period(&q, 1, account);
+        if (!query_is_null(&q, 5))
+            claim_target_row(&q, 5, &account->last_target);
+    }
     return query_close(&q);
 }
 
@@ -200,7 +216,7 @@ static enum err client_decide(struct claim_set *s, struct client *l)
         err = client_request_ends(s, l, i);
     if (d->closed_seq)
         c->verb.changes |= LEDGER_CHANGE_SETTLED;
-    db_array_uuid(&s->accounts.columns[0], &d->user_id);
+    db_array_text(&s->accounts.columns[0], l->due->place);
     set_seq(&s->accounts.columns[1], d->sent_seq);
     set_seq(&s->accounts.columns[2], d->closed_seq);
     return err;
@@ -260,8 +276,8 @@ static enum err claim_write_accounts(struct claim_set *s)
         "tell_seq = least(a.tell_seq, u.closed), tell_due_at = CASE "
         "WHEN u.closed IS NOT NULL THEN coalesce(a.tell_due_at, ?5::timestamptz) "
         "ELSE a.tell_due_at END "
-        "FROM unnest(?1::uuid[], ?2::bigint[], ?3::bigint[]) AS u (user_id, sent, closed) "
-        "WHERE a.user_id = u.user_id");
+        "FROM unnest(?1::tid[], ?2::bigint[], ?3::bigint[]) AS u (place, sent, closed) "
+        "WHERE a.ctid = u.place");
     set_bind(&q, &s->accounts);
     query_bind_time(&q, v->now_us + s->claim->asked->lease_us);
     query_bind_time(&q, v->now_us);
@@ -275,7 +291,9 @@ static enum err claim_set_run(struct claim_set *s)
     if (err == ERR_OK)
         err = claim_requests_all(s);
     if (err == ERR_OK)
-        err = claim_accounts_all(s);
+        err = claim_subscribed_all(s);
+    if (err == ERR_OK)
+        err = claim_last_all(s);
     for (size_t i = 0; i < c->found.users && err == ERR_OK; i++)
         if (!s->clients[i].unusual)
             err = client_decide(s, &s->clients[i]);

@@ -18,6 +18,7 @@ struct settled {
     struct fact *fact;
     struct standing p; /* seq 0: there is no such payment */
     struct outcome outcome;
+    char place[PLACE_TEXT]; /* of the account */
     struct waiter waiters[ORDINARY_WAITING_MAX];
     size_t waiter_count;
     bool unusual;
@@ -43,13 +44,14 @@ static enum err settle_read(struct settle_set *s)
     for (size_t i = 0; i < s->count; i++)
         db_array_uuid(&s->ids.columns[0], &s->rows[i].fact->payment_id);
     query_open(&q, v->db,
-               "SELECT " STANDING_COLUMNS ", u.n FROM " STANDING_FROM
+               "SELECT " STANDING_COLUMNS ", a.ctid, u.n FROM " STANDING_FROM
                "JOIN unnest(?1::uuid[]) WITH ORDINALITY AS u (id, n) ON p.id = u.id "
                "ORDER BY p.user_id, u.n");
     set_bind(&q, &s->ids);
     while (query_next(&q)) {
         struct settled *one = &s->rows[query_i64(&q, query_columns(&q) - 1) - 1];
         standing_row(v, &q, &one->p);
+        row_place(&q, query_columns(&q) - 2, one->place);
         one->unusual = strcmp(user, one->p.user) == 0;
         memcpy(user, one->p.user, sizeof user);
     }
@@ -149,10 +151,11 @@ static void settle_period(struct settle_set *s, struct settled *one)
     events_period(&s->events, &n, one->p.user, "active");
 }
 
-static void settle_account(struct settle_set *s, const struct standing *p)
+static void settle_account(struct settle_set *s, const struct settled *one)
 {
+    const struct standing *p = &one->p;
     struct db_array *c = s->accounts.columns;
-    db_array_text(&c[0], p->user);
+    db_array_text(&c[0], one->place);
     db_array_i64(&c[1], p->seq);
     set_seq(&c[2], p->pending_seq);
     db_array_time(&c[3], p->cover.any ? p->cover.from_us : TIME_NEVER);
@@ -175,7 +178,7 @@ static void settle_decide(struct settle_set *s, struct settled *one)
     set_reason(&c[2], o->reason);
     db_array_text(&c[3], o->processing_id[0] ? o->processing_id : NULL);
     db_array_time(&c[4], one->p.expiration_us);
-    settle_account(s, &one->p);
+    settle_account(s, one);
     one->fact->reason = o->reason;
     v->changes |= LEDGER_CHANGE_SETTLED | LEDGER_CHANGE_PAYMENT;
     if (one->p.pending_seq)
@@ -233,18 +236,17 @@ static enum err settle_write_accounts(struct settle_set *s)
 {
     struct verb *v = &s->settle->verb;
     struct query q;
-    query_open(
-        &q, v->db,
-        "UPDATE accounts a SET version = version + 1, in_flight = NULL, "
-        "pending_seq = u.pending_seq, "
-        "due_at = CASE WHEN u.pending_seq IS NOT NULL THEN ?7::timestamptz END, "
-        "tell_seq = least(a.tell_seq, u.seq), "
-        "tell_due_at = coalesce(a.tell_due_at, ?7::timestamptz), "
-        "active_from = u.active_from, active_until = u.active_until, "
-        "period_payment = u.period_payment FROM unnest(?1::uuid[], ?2::bigint[], "
-        "?3::bigint[], ?4::timestamptz[], ?5::timestamptz[], ?6::uuid[]) AS u (user_id, seq, "
-        "pending_seq, active_from, active_until, period_payment) "
-        "WHERE a.user_id = u.user_id AND a.in_flight = u.seq");
+    query_open(&q, v->db,
+               "UPDATE accounts a SET version = version + 1, in_flight = NULL, "
+               "pending_seq = u.pending_seq, "
+               "due_at = CASE WHEN u.pending_seq IS NOT NULL THEN ?7::timestamptz END, "
+               "tell_seq = least(a.tell_seq, u.seq), "
+               "tell_due_at = coalesce(a.tell_due_at, ?7::timestamptz), "
+               "active_from = u.active_from, active_until = u.active_until, "
+               "period_payment = u.period_payment FROM unnest(?1::tid[], ?2::bigint[], "
+               "?3::bigint[], ?4::timestamptz[], ?5::timestamptz[], ?6::uuid[]) AS u (place, seq, "
+               "pending_seq, active_from, active_until, period_payment) "
+               "WHERE a.ctid = u.place AND a.in_flight = u.seq");
     set_bind(&q, &s->accounts);
     query_bind_time(&q, v->now_us);
     return set_run(v, &q, &s->accounts);

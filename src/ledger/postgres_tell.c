@@ -31,15 +31,15 @@ static enum err untold_accounts(struct untold *u, struct set *users, const bool 
     struct query q;
     set_clear(users);
     for (size_t i = 0; i < u->user_count; i++) {
-        db_array_text(&users->columns[0], u->users[i].id);
+        db_array_text(&users->columns[0], u->users[i].place);
         db_array_i64(&users->columns[1], found[i]);
     }
     query_open(&q, u->verb.db,
                "UPDATE accounts a SET version = version + 1, "
                "tell_due_at = CASE WHEN u.found = 1 THEN ?3::timestamptz END, "
                "tell_seq = CASE WHEN u.found = 1 THEN a.tell_seq END "
-               "FROM unnest(?1::uuid[], ?2::bigint[]) AS u (user_id, found) "
-               "WHERE a.user_id = u.user_id");
+               "FROM unnest(?1::tid[], ?2::bigint[]) AS u (place, found) "
+               "WHERE a.ctid = u.place");
     set_bind(&q, users);
     query_bind_time(&q, u->verb.now_us + u->lease_us);
     return set_run(&u->verb, &q, users);
@@ -80,9 +80,9 @@ struct tell_set {
     struct events events;
 };
 
-static void tell_account(struct tell_set *s, const char *user, int64_t tell_seq, int64_t due_at_us)
+static void tell_account(struct tell_set *s, const char *place, int64_t tell_seq, int64_t due_at_us)
 {
-    db_array_text(&s->accounts.columns[0], user);
+    db_array_text(&s->accounts.columns[0], place);
     set_seq(&s->accounts.columns[1], tell_seq);
     db_array_time(&s->accounts.columns[2], due_at_us);
 }
@@ -94,7 +94,7 @@ static void tell_complete(struct tell_set *s, const struct told *told, struct qu
     db_array_i64(&s->payments.columns[0], query_i64(q, 1));
     db_array_text(&s->payments.columns[1], move.notification);
     events_move(&s->events, &move);
-    tell_account(s, query_text(q, 2), next, next ? s->tell->verb.now_us : TIME_NEVER);
+    tell_account(s, query_text(q, 7), next, next ? s->tell->verb.now_us : TIME_NEVER);
     s->tell->verb.changes |= LEDGER_CHANGE_PAYMENT;
     if (next)
         s->tell->verb.changes |= LEDGER_CHANGE_SETTLED;
@@ -108,7 +108,7 @@ static void tell_row(struct tell_set *s, const struct told *told, struct query *
     if (!told->again)
         tell_complete(s, told, q);
     else if (tell_seq)
-        tell_account(s, query_text(q, 2), tell_seq, s->tell->verb.now_us + told->pause_us);
+        tell_account(s, query_text(q, 7), tell_seq, s->tell->verb.now_us + told->pause_us);
 }
 
 /* With what is to be told next, once this one was. */
@@ -122,7 +122,7 @@ static enum err tell_read(struct tell_set *s, const struct told *told, size_t co
                "SELECT u.n, p.seq, p.user_id, p.processing_status, p.payment_status, a.tell_seq, "
                "(SELECT x.seq FROM payments x WHERE x.user_id = p.user_id "
                "AND x.seq >= coalesce(a.tell_seq, 0) AND x.seq <> p.seq "
-               "AND x.processing_status = 'processed' ORDER BY x.seq LIMIT 1) "
+               "AND x.processing_status = 'processed' ORDER BY x.seq LIMIT 1), a.ctid "
                "FROM unnest(?1::uuid[]) WITH ORDINALITY AS u (id, n) "
                "JOIN payments p ON p.id = u.id JOIN accounts a ON a.user_id = p.user_id "
                "ORDER BY p.user_id, u.n");
@@ -161,8 +161,8 @@ static enum err tell_write_accounts(struct tell_set *s)
     query_open(&q, s->tell->verb.db,
                "UPDATE accounts a SET version = version + 1, tell_seq = u.tell_seq, "
                "tell_due_at = u.due_at "
-               "FROM unnest(?1::uuid[], ?2::bigint[], ?3::timestamptz[]) "
-               "AS u (user_id, tell_seq, due_at) WHERE a.user_id = u.user_id");
+               "FROM unnest(?1::tid[], ?2::bigint[], ?3::timestamptz[]) "
+               "AS u (place, tell_seq, due_at) WHERE a.ctid = u.place");
     set_bind(&q, &s->accounts);
     return set_run(&s->tell->verb, &q, &s->accounts);
 }

@@ -15,9 +15,11 @@ static enum err claim_users(struct claim *c)
     c->users = arena_array(&c->scratch, struct due_user, c->asked->users_max);
     if (!c->users)
         return ERR_NO_MEMORY;
-    query_open(&q, c->verb.db,
-               VERB_LOCKING(&c->verb,
-                            "SELECT user_id, coalesce(pending_seq, 0), active_until IS NOT NULL "
+    query_open(
+        &q, c->verb.db,
+        VERB_LOCKING_PLACES(&c->verb,
+                            "SELECT user_id, coalesce(pending_seq, 0), active_until IS NOT NULL, "
+                            "active_until > ?1",
                             "FROM accounts a WHERE in_flight IS NULL AND due_at <= ?1 "
                             "AND NOT EXISTS (SELECT 1 FROM learning l WHERE l.user_id = a.user_id) "
                             "AND NOT EXISTS (SELECT 1 FROM restored r JOIN positions p "
@@ -31,7 +33,9 @@ static enum err claim_users(struct claim *c)
         if (!text_copy(u->id, sizeof u->id, query_text(&q, 0)))
             row_broken(&q, 0);
         u->pending_seq = query_i64(&q, 1);
-        u->covered = query_i64(&q, 2) != 0;
+        u->had_period = query_i64(&q, 2) != 0;
+        u->covered = query_i64(&q, 3) != 0;
+        row_place(&q, 4, u->place);
     }
     return query_close(&q);
 }
@@ -76,6 +80,14 @@ void claim_request(struct query *q, struct decide_request *r)
         .names_target = !query_is_null(q, 9),
         .named = {.payment_id = query_uuid(q, 9)},
     };
+}
+
+bool claim_wants_last(const struct desk *d)
+{
+    for (size_t i = 0; i < d->count && d->due->had_period; i++)
+        if (d->requests[i].payment_type == PAYMENT_TYPE_REFUND && !d->requests[i].names_target)
+            return true;
+    return false;
 }
 
 /* Rule 9 as billing/ has it, on texts whose order is that of time; ?3 null: there is no bound. */
@@ -201,11 +213,11 @@ static enum err claim_account(struct claim *c, struct desk *d)
 {
     enum err err = ERR_OK;
     d->account.now_us = c->verb.now_us;
-    if (d->due->covered) {
+    if (d->due->covered)
+        err = claim_subscribed(c, d);
+    if (err == ERR_OK && claim_wants_last(d)) {
         err = claim_last_period(c, d);
         struct uuid behind = d->account.last_target.payment_id;
-        if (err == ERR_OK)
-            err = claim_subscribed(c, d);
         if (err == ERR_OK && !uuid_is_nil(&behind))
             err = claim_target(c, d, &behind, &d->account.last_target);
     }

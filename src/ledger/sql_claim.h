@@ -9,8 +9,10 @@
 
 struct due_user {
     char id[UUID_TEXT];
+    char place[PLACE_TEXT];
     int64_t pending_seq;
-    bool covered; /* has ever had a period */
+    bool had_period; /* has ever had one */
+    bool covered;    /* has one that is not over: only then somebody may be subscribed */
 };
 struct claim {
     struct verb verb;
@@ -48,6 +50,8 @@ enum err claim_user(struct claim *c, struct due_user *due) MUST_CHECK;
     "seq, id, payment_type, subscription_type, payment_date, stored_at, recorded_at, amount, "     \
     "currency, refund_of, ask_first"
 void claim_request(struct query *q, struct decide_request *r);
+/* Is a refund among them that gives back whatever is the last? Nobody else asks for that period. */
+bool claim_wants_last(const struct desk *d);
 /* Six columns, from `first` on: starts_at, expiration_date, ends_at, payment_id of the last period;
  * … */
 void claim_period(struct query *q, int first, struct decide_account *account);

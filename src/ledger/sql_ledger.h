@@ -76,6 +76,12 @@ enum err verb_lock_users(struct verb *v, const struct uuid *first, size_t stride
 enum err verb_lock_table(struct verb *v, const char *static_sql) MUST_CHECK; /* LOCK TABLE … */
 /* The text of a query whose rows are locked as it reads them. */
 #define VERB_LOCKING(v, sql, how) (db_is_postgres((v)->db) ? sql " " how : sql)
+/* … with one more column, where the row is (ctid): nobody moves it while it is locked, so that a later
+ * statement of the transaction finds it without an index. '' on SQLite, which has no use for it. */
+#define VERB_LOCKING_PLACES(v, columns, rest, how)                                                 \
+    (db_is_postgres((v)->db) ? columns ", ctid " rest " " how : columns ", '' " rest)
+#define PLACE_TEXT 32
+void row_place(struct query *q, int column, char place[PLACE_TEXT]);
 
 /* ---- sql_rows.c: reading and writing what several verbs need ---- */
 

@@ -11,6 +11,12 @@ void row_broken(struct query *q, int column)
         q->err = ERR_CORRUPT;
 }
 
+void row_place(struct query *q, int column, char place[PLACE_TEXT])
+{
+    if (!text_copy(place, PLACE_TEXT, query_text(q, column)))
+        row_broken(q, column);
+}
+
 #define ROW_WORD(type)                                                                             \
     enum type row_##type(struct query *q, int column)                                              \
     {                                                                                              \

@@ -8,10 +8,10 @@
 static enum err untold_users(struct untold *u)
 {
     struct query q;
-    query_open(&q, u->verb.db,
-               VERB_LOCKING(&u->verb,
-                            "SELECT user_id, coalesce(tell_seq, 0) FROM accounts "
-                            "WHERE tell_due_at <= ?1 ORDER BY tell_due_at LIMIT ?2",
+    query_open(
+        &q, u->verb.db,
+        VERB_LOCKING_PLACES(&u->verb, "SELECT user_id, coalesce(tell_seq, 0)",
+                            "FROM accounts WHERE tell_due_at <= ?1 ORDER BY tell_due_at LIMIT ?2",
                             "FOR UPDATE SKIP LOCKED"));
     query_bind_time(&q, u->verb.now_us);
     query_bind_i64(&q, (int64_t)u->max);
@@ -24,6 +24,7 @@ static enum err untold_users(struct untold *u)
         if (!text_copy(t->id, sizeof t->id, query_text(&q, 0)))
             row_broken(&q, 0);
         t->tell_seq = query_i64(&q, 1);
+        row_place(&q, 2, t->place);
     }
     return query_close(&q);
 }

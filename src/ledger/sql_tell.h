@@ -7,6 +7,7 @@
 
 struct tell_user {
     char id[UUID_TEXT];
+    char place[PLACE_TEXT];
     int64_t tell_seq;
 };
 struct untold {
