@@ -5,9 +5,11 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -32,6 +34,15 @@ class Answer:
 
     def __repr__(self):
         return f"<{self.status} {self.body[:300]!r}>"
+
+
+@contextlib.contextmanager
+def kept_folder(name):
+    """A folder that is said, and removed at the end; kept when something is wrong."""
+    folder = tempfile.mkdtemp(prefix=f"subpay-{name}.")
+    print(f"in {folder}", flush=True)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def until(condition, what, seconds=REST_S):

@@ -18,7 +18,7 @@ import psycopg2
 os.environ["SUBPAY_TEST_ENGINES"] = "distributed"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import distributed  # noqa: E402
-from process import BINARY, Subpay, until  # noqa: E402
+from process import BINARY, Subpay, kept_folder, until  # noqa: E402,F401
 
 FAULTS = {"PROCESSING_FAULTS": "timeout=0.005,drop=0.01,500=0.01", "PROCESSING_TIMEOUT_MS": "1000",
           "PROCESSING_OUTCOMES": "success=0.9,decline=0.07,error=0.03", "LOG_LEVEL": "warn"}

@@ -6,14 +6,12 @@ nothing is charged twice, and the audit is green. Prints the table of docs/rules
 """
 import argparse
 import random
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from process import Subpay, until  # noqa: E402
+from process import Subpay, kept_folder, until  # noqa: E402
 
 FAULTS = {"PROCESSING_FAULTS": "timeout=0.01,drop=0.02,500=0.02", "PROCESSING_TIMEOUT_MS": "1000",
           "PROCESSING_OUTCOMES": "success=0.85,decline=0.1,error=0.05", "LOG_LEVEL": "error"}
@@ -42,23 +40,21 @@ def main():
     parser.add_argument("--every", type=int, default=100, help="kills between two looks at the books")
     args = parser.parse_args()
     chance, ids, start = random.Random(args.seed), set(), time.monotonic()
-    folder = tempfile.mkdtemp(prefix="subpay-kills.")  # kept when something is wrong
-    print(f"in {folder}", flush=True)
-    subpay = Subpay(folder, PROCESSING_SEED=args.seed, **FAULTS)
-    path = Path(folder) / "ids"
-    for kill in range(1, args.kills + 1):
-        subpay.start()
-        child = subpay.crowd(chance.randint(50, 400), chance.randint(1, 3), path, connections=chance.randint(1, 32))
-        moment = time.monotonic() + chance.uniform(0, 0.25)  # any moment is as good as another
-        until(lambda: time.monotonic() >= moment, "the moment has come")
-        subpay.kill()
-        child.communicate(timeout=60)
-        ids |= told(path)
-        if kill % args.every == 0 or kill == args.kills:
-            stored = check(subpay, ids)
-            print(f"{kill} kills, {len(ids)} requests answered 202, {stored} stored, 0 lost, 0 double,"
-                  f" audit green, {time.monotonic() - start:.0f} s", flush=True)
-    shutil.rmtree(folder)
+    with kept_folder("kills") as folder:
+        subpay = Subpay(folder, PROCESSING_SEED=args.seed, **FAULTS)
+        path = Path(folder) / "ids"
+        for kill in range(1, args.kills + 1):
+            subpay.start()
+            child = subpay.crowd(chance.randint(50, 400), chance.randint(1, 3), path, connections=chance.randint(1, 32))
+            moment = time.monotonic() + chance.uniform(0, 0.25)  # any moment is as good as another
+            until(lambda: time.monotonic() >= moment, "the moment has come")
+            subpay.kill()
+            child.communicate(timeout=60)
+            ids |= told(path)
+            if kill % args.every == 0 or kill == args.kills:
+                stored = check(subpay, ids)
+                print(f"{kill} kills, {len(ids)} requests answered 202, {stored} stored, 0 lost, 0 double,"
+                      f" audit green, {time.monotonic() - start:.0f} s", flush=True)
     return 0
 
 

@@ -12,14 +12,12 @@ twice, the audit is green, and all of the topic read again changes nothing.
 import argparse
 import json
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from fleet import BINARY, DECIDED_S, GOES_ON_S, UNDECIDED, Feed, Fleet, judge, kills, until, wait
+from fleet import BINARY, DECIDED_S, GOES_ON_S, UNDECIDED, Feed, Fleet, judge, kept_folder, kills, until, wait
 from kafka import Broker
 from postgres import Cluster
 
@@ -190,10 +188,8 @@ def main():
     parser.add_argument("--outage", choices=["kafka", "postgres"])
     parser.add_argument("--seconds", type=float, default=60, help="of the outage")
     args = parser.parse_args()
-    folder = tempfile.mkdtemp(prefix="subpay-services.")  # kept when something is wrong
-    print(f"in {folder}", flush=True)
-    run(folder, args.requests, args.users, args.every_s, args.seed, args.outage, args.seconds)
-    shutil.rmtree(folder)
+    with kept_folder("services") as folder:
+        run(folder, args.requests, args.users, args.every_s, args.seed, args.outage, args.seconds)
     return 0
 
 

@@ -10,13 +10,11 @@ request is decided, none is lost, nothing was charged twice and the audit is gre
 """
 import argparse
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
-from fleet import BINARY, DECIDED_S, GOES_ON_S, UNDECIDED, Feed, Fleet, judge, kills, until, wait
+from fleet import BINARY, DECIDED_S, GOES_ON_S, UNDECIDED, Feed, Fleet, judge, kept_folder, kills, until, wait
 from postgres import Cluster
 
 FILL = BINARY.parent / "tests" / "faults" / "fill"
@@ -81,10 +79,8 @@ def main():
     parser.add_argument("--kills-per-s", type=float, default=1)
     parser.add_argument("--stops", type=int, default=0)
     args = parser.parse_args()
-    folder = tempfile.mkdtemp(prefix="subpay-workers.")  # kept when something is wrong
-    print(f"in {folder}", flush=True)
-    run(folder, args.users, args.rounds, args.processors, args.seed, args.kills_per_s, args.stops)
-    shutil.rmtree(folder)
+    with kept_folder("workers") as folder:
+        run(folder, args.users, args.rounds, args.processors, args.seed, args.kills_per_s, args.stops)
     return 0
 
 
