@@ -99,9 +99,8 @@ int cli_audit(int argc, char **argv)
         return CLI_USAGE;
     if (!cli_load(&config, CONFIG_FOR_STORE, &code))
         return code;
-    if (!store_reader("audit", &config, STORE_LONG_MS, &db,
-                      &code)) /* 1 would say that it is broken */
-        return code == CLI_FAILED ? CLI_NOT_CHECKED : code;
+    if (!store_reader("audit", &config, STORE_LONG_MS, &db, &code))
+        return code == CLI_FAILED ? CLI_NOT_CHECKED : code; /* CLI_FAILED: an invariant is broken */
     code = store_audit(db, &config, options[0].given, options[1].value);
     db_close(db);
     return code;

@@ -85,21 +85,30 @@ static enum err claim_requests_all(struct claim_set *s)
     return query_close(&q);
 }
 
-static void client_asks(struct claim_set *s, size_t i)
+static bool client_covered(const struct desk *d)
 {
-    db_array_uuid(&s->users.columns[0], &s->clients[i].desk.user_id);
-    db_array_i64(&s->users.columns[1], (int64_t)i);
+    return d->due->covered;
+}
+
+/* false: nobody does. */
+static bool clients_who(struct claim_set *s, bool (*want)(const struct desk *))
+{
+    set_clear(&s->users);
+    for (size_t i = 0; i < s->claim->found.users; i++) {
+        const struct client *l = &s->clients[i];
+        if (l->unusual || !want(&l->desk))
+            continue;
+        db_array_uuid(&s->users.columns[0], &l->desk.user_id);
+        db_array_i64(&s->users.columns[1], (int64_t)i);
+    }
+    return set_count(&s->users) > 0;
 }
 
 /* Those with a period that is not over: who is subscribed, and by which payment. */
 static enum err claim_subscribed_all(struct claim_set *s)
 {
     struct query q;
-    set_clear(&s->users);
-    for (size_t i = 0; i < s->claim->found.users; i++)
-        if (s->clients[i].due->covered && !s->clients[i].unusual)
-            client_asks(s, i);
-    if (set_count(&s->users) == 0)
+    if (!clients_who(s, client_covered))
         return ERR_OK;
     query_open(&q, s->claim->verb.db,
                "SELECT u.n, c.payment_id FROM unnest(?1::uuid[], ?2::bigint[]) AS u (user_id, n) "
@@ -121,11 +130,7 @@ static enum err claim_subscribed_all(struct claim_set *s)
 static enum err claim_last_all(struct claim_set *s)
 {
     struct query q;
-    set_clear(&s->users);
-    for (size_t i = 0; i < s->claim->found.users; i++)
-        if (claim_wants_last(&s->clients[i].desk) && !s->clients[i].unusual)
-            client_asks(s, i);
-    if (set_count(&s->users) == 0)
+    if (!clients_who(s, claim_wants_last))
         return ERR_OK;
     query_open(&q, s->claim->verb.db,
                "SELECT u.n, l.starts_at, l.expiration_date, l.ends_at, l.payment_id, "

@@ -296,11 +296,11 @@ static enum err lesson_do(struct learn *l, struct lesson *s, const struct learn_
  * Claimed after the reading began: only a claim knows by which kernel's clock it sends (what the
  * journal taught has no boot_id), and an event that is behind the last one that could be seen when
  * the reading began was committed later, and what is sent is sent after that. */
-#define LINE_COLUMNS(id)                                                                           \
+#define LINE_COLUMNS                                                                               \
     "p.user_id, p.payment_type, p.subscription_type, p.processing_status, p.payment_status, "      \
-    "t.boot_id <> '' AND NOT EXISTS (SELECT 1 FROM events e WHERE e.subject_id = " id " "          \
-    "AND e.seq <= ?2 AND e.to_status = 'in_processing')"
-#define LINE_FROM "payments p LEFT JOIN attempts t ON t.seq = p.seq"
+    "t.boot_id <> '' AND NOT EXISTS (SELECT 1 FROM events e "                                      \
+    "WHERE e.subject_id = CAST(p.id AS text) AND e.seq <= ?2 AND e.to_status = 'in_processing') "
+#define LINE_FROM "payments p LEFT JOIN attempts t ON t.seq = p.seq "
 
 static bool line_known(struct query *q, const struct journal_entry *e)
 {
@@ -331,11 +331,9 @@ static enum err lines_by_array(struct learn *l)
     db_array_init(&ids, l->count * UUID_TEXT + 8);
     for (size_t i = 0; i < l->count; i++)
         db_array_uuid(&ids, &l->entries[i].request.payment_id);
-    query_open(
-        &q, l->verb.db,
-        "SELECT " LINE_COLUMNS("u.id::text") ", u.n "
-                                             "FROM unnest(?1::uuid[]) WITH ORDINALITY AS u (id, n) "
-                                             "JOIN (" LINE_FROM ") ON p.id = u.id");
+    query_open(&q, l->verb.db,
+               "SELECT " LINE_COLUMNS ", u.n FROM " LINE_FROM
+               "JOIN unnest(?1::uuid[]) WITH ORDINALITY AS u (id, n) ON p.id = u.id");
     query_bind_array(&q, &ids);
     query_bind_i64(&q, l->reading->began);
     while (query_next(&q))
@@ -349,8 +347,7 @@ static enum err lines_one_by_one(struct learn *l)
     enum err err = ERR_OK;
     for (size_t i = 0; i < l->count && err == ERR_OK; i++) {
         struct query q;
-        query_open(&q, l->verb.db,
-                   "SELECT " LINE_COLUMNS("p.id") " FROM " LINE_FROM " WHERE p.id = ?1");
+        query_open(&q, l->verb.db, "SELECT " LINE_COLUMNS "FROM " LINE_FROM "WHERE p.id = ?1");
         query_bind_uuid(&q, &l->entries[i].request.payment_id);
         query_bind_i64(&q, l->reading->began);
         if (query_next(&q))
@@ -372,19 +369,17 @@ static enum err mark_stands(struct learn *l, bool *stands)
 static enum err lines_sort_out(struct learn *l)
 {
     bool stands = false;
-    size_t count = 0, users = 0;
+    size_t taken = 0, users = 0;
     enum err err = db_is_postgres(l->verb.db) ? lines_by_array(l) : lines_one_by_one(l);
     if (err == ERR_OK)
         err = mark_stands(l, &stands);
     if (err != ERR_OK)
         return err;
-    while (count < l->count && (stands || !l->lines[count].after))
-        count++;
-    l->found.caught_up = count < l->count;
-    l->count = count;
-    for (size_t i = 0; i < count; i++)
-        if (!l->lines[i].known)
-            l->users[users++] = l->entries[i].request.user_id;
+    for (; taken < l->count && (stands || !l->lines[taken].after); taken++)
+        if (!l->lines[taken].known)
+            l->users[users++] = l->entries[taken].request.user_id;
+    l->found.taken = taken;
+    l->found.caught_up = taken < l->count;
     return verb_lock_users(&l->verb, l->users, sizeof *l->users, users);
 }
 
@@ -449,15 +444,15 @@ static enum err learn_run(struct verb *v)
         err = ERR_MOVED;
     if (err == ERR_OK)
         err = lines_sort_out(l);
-    for (size_t i = 0; i < l->count && err == ERR_OK; i++)
+    size_t taken = l->found.taken;
+    for (size_t i = 0; i < taken && err == ERR_OK; i++)
         if (!l->lines[i].known)
             err = learn_entry(l, &l->entries[i]);
     if (err == ERR_OK && l->found.rewound) {
         l->found.caught_up = false;
         err = rewound_marks(v);
     }
-    l->found.taken = l->count;
-    return err == ERR_OK && l->count > 0 ? position_moves(l, l->entries[l->count - 1].seq) : err;
+    return err == ERR_OK && taken > 0 ? position_moves(l, l->entries[taken - 1].seq) : err;
 }
 
 enum err sql_learn(struct ledger *ledger, const struct ledger_reading *reading,

@@ -178,10 +178,8 @@ enum err engines_distributed_open(struct engines **out, const struct config *con
     e->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     enum err err = e->stop_fd < 0 ? ERR_IO : open_store(e, config, env, text, sizeof text);
     if (err == ERR_OK) {
-        size_t len = strlen(config->kafka_config);
         err = open_kafka(e, config, env, text, sizeof text);
-        what = len > 0 && strncmp(text, config->kafka_config, len) == 0 ? "KAFKA_CONFIG"
-                                                                        : "KAFKA_BROKERS";
+        what = err == ERR_INVALID && config->kafka_config[0] ? "KAFKA_CONFIG" : "KAFKA_BROKERS";
     }
     if (err == ERR_OK) {
         *out = &e->engines;
