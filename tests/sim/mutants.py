@@ -162,6 +162,8 @@ def main():
     build = options.build.resolve()
     try:
         mutants = [m for m in read_table() if not options.only or m.name in options.only]
+        if options.only and len(mutants) != len(set(options.only)):
+            raise Wrong(f"--only {' '.join(options.only)}: not all are names of mutants")
         commands = json.loads((build / "compile_commands.json").read_text())
         programs = [Program(build, "rules", "tests/unit/test_rules", [], {"SUBPAY_ROOT": str(ROOT)}),
                     Program(build, "prove", "tests/sim/prove", ["--bound", "2"], {}),
