@@ -51,7 +51,7 @@ struct loading {
     "coalesce(p.user_id, r.user_id, l.named_user, '00000000-0000-0000-0000-000000000000') "        \
     "FROM unnest(?1::bigint[], ?2::text[], ?3::text[], ?4::text[], ?5::text[], ?6::text[], "       \
     "?7::text[], ?8::text[], ?9::text[], ?10::text[], ?11::bigint[], ?12::text[], "                \
-    "?13::integer[], ?14::uuid[], ?15::uuid[], ?16::uuid[]) AS l (seq, key, payment_id, "          \
+    "?13::bigint[], ?14::uuid[], ?15::uuid[], ?16::uuid[]) AS l (seq, key, payment_id, "           \
     "user_id, payment_type, subscription_type, refund_of, result, reason, transaction_id, "        \
     "amount, currency, late, named_payment, named_target, named_user) "                            \
     "LEFT JOIN public.payments p ON p.id = l.named_payment "                                       \

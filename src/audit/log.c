@@ -26,10 +26,10 @@ struct logging {
     "stored_payment_type, stored_subscription_type) "                                              \
     "SELECT l.topic, l.partition, l.place, l.recorded_at_us, l.readable, "                         \
     "CASE WHEN l.place < u.next THEN 1 ELSE l.taken END, CAST(l.payment_id AS text), "             \
-    "l.user_id, l.payment_type, l.subscription_type, l.content, CAST(p.user_id AS text), "         \
-    "p.payment_type, p.subscription_type "                                                         \
-    "FROM unnest(?1::text[], ?2::bigint[], ?3::bigint[], ?4::bigint[], ?5::integer[], "            \
-    "?6::integer[], ?7::uuid[], ?8::text[], ?9::text[], ?10::text[], ?11::text[]) AS l (topic, "   \
+    "CAST(l.user_id AS text), l.payment_type, l.subscription_type, CAST(l.content AS text), "      \
+    "CAST(p.user_id AS text), p.payment_type, p.subscription_type "                                \
+    "FROM unnest(?1::text[], ?2::bigint[], ?3::bigint[], ?4::bigint[], ?5::bigint[], "             \
+    "?6::bigint[], ?7::uuid[], ?8::uuid[], ?9::text[], ?10::text[], ?11::uuid[]) AS l (topic, "    \
     "partition, place, recorded_at_us, readable, taken, payment_id, user_id, payment_type, "       \
     "subscription_type, content) "                                                                 \
     "LEFT JOIN pg_temp.taken_up_to u ON u.topic = l.topic AND u.partition = l.partition "          \
@@ -39,7 +39,9 @@ struct logging {
     "VALUES (?1, ?2, ?3, ?4, ?5)"
 #define POSTGRES_REJECTED                                                                          \
     "INSERT INTO pg_temp.rejected (topic, partition, \"offset\", payment_id, content) "            \
-    "SELECT * FROM unnest(?1::text[], ?2::bigint[], ?3::bigint[], ?4::text[], ?5::text[])"
+    "SELECT l.topic, l.partition, l.place, CAST(l.payment_id AS text), CAST(l.content AS text) "   \
+    "FROM unnest(?1::text[], ?2::bigint[], ?3::bigint[], ?4::uuid[], ?5::uuid[]) "                 \
+    "AS l (topic, partition, place, payment_id, content)"
 
 static void logging_open(struct logging *l, struct db *db)
 {

@@ -279,6 +279,7 @@ const struct db_ops DB_POSTGRES_OPS = {
     .bind_i64 = postgres_bind_i64,
     .bind_text = postgres_bind_text,
     .bind_blob = postgres_bind_blob,
+    .bind_binary = postgres_bind_binary,
     .next = postgres_next,
     .end = postgres_end,
     .is_null = postgres_is_null,

@@ -75,6 +75,7 @@ void postgres_statement_free(struct statement *s);
 enum err postgres_bind_i64(struct query *q, int64_t value);
 enum err postgres_bind_text(struct query *q, const char *text, size_t len);
 enum err postgres_bind_blob(struct query *q, const void *bytes, size_t len);
+enum err postgres_bind_binary(struct query *q, const struct span *parts, size_t count);
 enum err postgres_next(struct query *q, bool *row);
 enum err postgres_end(struct query *q);
 bool postgres_is_null(const struct query *q, int column);

@@ -1,4 +1,4 @@
-/* db_postgres_query.c: statements and values of PostgreSQL. Values travel as text. */
+/* db_postgres_query.c: statements and values of PostgreSQL. Values travel as text, arrays in binary. */
 #include "base/db_postgres.h"
 
 #include <assert.h>
@@ -18,6 +18,7 @@
 #define TYPE_BOOL 16
 #define TYPE_BYTEA 17
 #define TYPE_TIMESTAMPTZ 1184
+#define SECONDS_TEXT 19 /* "2026-11-24 09:44:56" */
 
 struct postgres_statement {
     struct statement statement;
@@ -27,10 +28,12 @@ struct postgres_statement {
     uint64_t generation; /* of the connection that knows it by its name */
     char name[24];
     /* of one use */
-    struct str values; /* each with its NUL */
+    struct str values; /* each with a NUL behind it */
     size_t at[DB_PARAMETERS_MAX];
     bool null[DB_PARAMETERS_MAX];
-    PGresult *result; /* NULL: has not run */
+    int binary[DB_PARAMETERS_MAX]; /* libpq's format: 0 is text */
+    int len[DB_PARAMETERS_MAX];    /* of a binary one */
+    PGresult *result;              /* NULL: has not run */
     int row;
 };
 
@@ -121,6 +124,7 @@ static enum err value_begin(struct query *q)
         return ERR_BUG;
     s->at[q->bound - 1] = s->values.len;
     s->null[q->bound - 1] = false;
+    s->binary[q->bound - 1] = 0;
     return ERR_OK;
 }
 
@@ -173,6 +177,20 @@ enum err postgres_bind_blob(struct query *q, const void *bytes, size_t len)
     return value_end(q);
 }
 
+enum err postgres_bind_binary(struct query *q, const struct span *parts, size_t count)
+{
+    struct postgres_statement *s = statement_of(q);
+    enum err err = value_begin(q);
+
+    if (err != ERR_OK)
+        return err;
+    for (size_t i = 0; i < count; i++)
+        str_add_bytes(&s->values, parts[i].data, parts[i].len);
+    s->binary[q->bound - 1] = 1;
+    s->len[q->bound - 1] = (int)(s->values.len - s->at[q->bound - 1]); /* below VALUES_MAX */
+    return value_end(q);
+}
+
 /* --- running --------------------------------------------------------------------------------- */
 
 static enum err sent(struct db_postgres *p, int ok, PGresult **out)
@@ -221,10 +239,13 @@ static enum err execute(struct query *q)
         return err;
     if (p->hook)
         p->hook(p->hook_ctx, s->text);
-    err = named ? sent(p, PQsendQueryPrepared(p->conn, s->name, q->bound, values, NULL, NULL, 0),
-                       &s->result)
-                : sent(p, PQsendQueryParams(p->conn, s->sql, q->bound, NULL, values, NULL, NULL, 0),
-                       &s->result);
+    err =
+        named
+            ? sent(p, PQsendQueryPrepared(p->conn, s->name, q->bound, values, s->len, s->binary, 0),
+                   &s->result)
+            : sent(p,
+                   PQsendQueryParams(p->conn, s->sql, q->bound, NULL, values, s->len, s->binary, 0),
+                   &s->result);
     if (err == ERR_BUG && named && outdated(p)) {
         s->generation = 0;
         err = p->broken = ERR_BUSY;
@@ -237,20 +258,19 @@ static enum err execute(struct query *q)
 
 /* --- rows ------------------------------------------------------------------------------------ */
 
+/* "2026-11-24 09:44:56.12+00" becomes "2026-11-24T09:44:56.120000Z"; beyond the calendar it stays. */
 static void column_to_stored(PGresult *r, int row, int column)
 {
-    char text[48], stored[TIME_TEXT];
+    char stored[TIME_TEXT] = "0000-00-00T00:00:00.000000Z";
     const char *value = PQgetvalue(r, row, column);
-    size_t len = (size_t)PQgetlength(r, row, column);
-    int64_t at;
+    size_t len = (size_t)PQgetlength(r, row, column), known = len - 3; /* without the zone */
 
-    /* "2026-11-24 09:44:56.12+00" */
-    if (len < 4 || len >= sizeof(text) || strcmp(value + len - 3, "+00") != 0)
+    if (len < SECONDS_TEXT + 3 || known > TIME_TEXT - 2 || value[4] != '-' ||
+        strcmp(value + known, "+00") != 0)
         return;
-    snprintf(text, sizeof(text), "%.*sZ", (int)(len - 3), value);
-    if (!time_parse(text, len - 2, &at))
-        return;
-    time_format(at, stored);
+    memcpy(stored, value, known);
+    stored[10] = 'T';
+    stored[SECONDS_TEXT] = '.';
     (void)PQsetvalue(r, row, column, stored, TIME_TEXT - 1);
 }
 

@@ -3,6 +3,7 @@
 #define SUBPAY_BASE_DB_PRIVATE_H
 
 #include "base/db.h"
+#include "base/str.h"
 
 #define DB_WHY_MAX 512
 
@@ -40,6 +41,7 @@ struct db_ops {
     enum err (*bind_i64)(struct query *q, int64_t value);
     enum err (*bind_text)(struct query *q, const char *text, size_t len); /* NULL binds null */
     enum err (*bind_blob)(struct query *q, const void *bytes, size_t len);
+    enum err (*bind_binary)(struct query *q, const struct span *parts, size_t count);
     enum err (*next)(struct query *q, bool *row);
     enum err (*end)(struct query *q); /* as new, for the next use */
     bool (*is_null)(const struct query *q, int column);
@@ -57,6 +59,9 @@ struct db {
     struct statements statements;
     char why[DB_WHY_MAX];
 };
+
+/* A value in the engine's own format, in parts. */
+void query_bind_binary(struct query *q, const struct span *parts, size_t count);
 
 /* All of it that is not the engine's. */
 enum err db_init(struct db *db, const struct db_ops *ops, enum db_mode mode) MUST_CHECK;

@@ -141,6 +141,13 @@ void query_bind_blob(struct query *q, const void *bytes, size_t len)
         query_failed(q, q->db->ops->bind_blob(q, bytes, len));
 }
 
+void query_bind_binary(struct query *q, const struct span *parts, size_t count)
+{
+    if (bind_next(q))
+        query_failed(q,
+                     q->db->ops->bind_binary ? q->db->ops->bind_binary(q, parts, count) : ERR_BUG);
+}
+
 void query_bind_null(struct query *q)
 {
     query_bind_text_n(q, NULL, 0);

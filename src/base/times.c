@@ -39,7 +39,7 @@ static struct date date_of_days(int64_t days)
     };
 }
 
-static int64_t clamp_us(int64_t at_us)
+int64_t time_in_calendar(int64_t at_us)
 {
     return at_us < 0 ? 0 : at_us > TIME_MAX ? TIME_MAX : at_us;
 }
@@ -54,7 +54,7 @@ int date_days_in_month(int32_t year, int month)
 
 struct date date_of(int64_t at_us)
 {
-    return date_of_days(clamp_us(at_us) / US_PER_DAY);
+    return date_of_days(time_in_calendar(at_us) / US_PER_DAY);
 }
 
 int64_t date_start_us(struct date d)
@@ -97,7 +97,7 @@ void date_format(struct date d, char out[DATE_TEXT])
 
 void time_format(int64_t at_us, char out[TIME_TEXT])
 {
-    int64_t at = clamp_us(at_us);
+    int64_t at = time_in_calendar(at_us);
     int64_t in_day = at % US_PER_DAY;
 
     out = put_date(out, date_of_days(at / US_PER_DAY));

@@ -17,8 +17,9 @@ struct date {
     int8_t month, day; /* 1–12, 1–31 */
 };
 
-/* Always six fractional digits, so that text order is time order. What is before 1970 or after 9999
- * (as TIME_NEVER) gives the first or the last microsecond of these. */
+/* What is before 1970 or after 9999 (as TIME_NEVER) is the first or the last microsecond of these. */
+int64_t time_in_calendar(int64_t at_us);
+/* Of time_in_calendar. Always six fractional digits, so that text order is time order. */
 void time_format(int64_t at_us, char out[TIME_TEXT]);
 /* Any RFC 3339 time: T or t or a space, any fraction (cut to microseconds), Z or an offset. A leap
  * second (only at the end of a month, UTC) is the first second of the next day. */

@@ -181,7 +181,7 @@ static void owners_collect(struct batch *b, bool exists)
         if (o->exists != exists)
             continue;
         if (exists)
-            db_array_text(&b->accounts.columns[0], o->place);
+            db_array_place(&b->accounts.columns[0], o->place);
         else
             db_array_uuid(&b->accounts.columns[0], &o->id);
         db_array_i64(&b->accounts.columns[1], o->first_seq);

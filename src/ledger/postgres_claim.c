@@ -221,7 +221,7 @@ static enum err client_decide(struct claim_set *s, struct client *l)
         err = client_request_ends(s, l, i);
     if (d->closed_seq)
         c->verb.changes |= LEDGER_CHANGE_SETTLED;
-    db_array_text(&s->accounts.columns[0], l->due->place);
+    db_array_place(&s->accounts.columns[0], l->due->place);
     set_seq(&s->accounts.columns[1], d->sent_seq);
     set_seq(&s->accounts.columns[2], d->closed_seq);
     return err;

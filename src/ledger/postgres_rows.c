@@ -95,13 +95,15 @@ static void events_add(struct events *e, const char *subject, const struct uuid 
                        const char *from, const char *to, const char *status)
 {
     struct db_array *c = e->set.columns;
+    char subject_id[UUID_TEXT];
     db_array_text(&c[EVENT_SUBJECT], subject);
-    db_array_uuid(&c[EVENT_ID], id);
+    uuid_format(id, subject_id);
+    db_array_text(&c[EVENT_ID], subject_id);
     db_array_text(&c[EVENT_FROM], from);
     db_array_text(&c[EVENT_TO], to);
     db_array_text(&c[EVENT_STATUS], status);
-    db_array_text(&c[EVENT_DETAIL], row_detail(&e->detail));
-    c[EVENT_DETAIL].text.failed |= e->detail.failed;
+    db_array_json(&c[EVENT_DETAIL], row_detail(&e->detail));
+    c[EVENT_DETAIL].bytes.failed |= e->detail.failed;
 }
 
 void events_move(struct events *e, const struct move *move)

@@ -78,7 +78,7 @@ static enum err settle_look(struct settle_set *s, struct settled *one)
     if (f->voided)
         one->outcome.reason = undecided_void_reason(&p->undecided);
     if (p->pending_seq) {
-        db_array_text(&s->waiting.columns[0], p->user);
+        db_array_uuid_text(&s->waiting.columns[0], p->user);
         db_array_i64(&s->waiting.columns[1], p->pending_seq);
         db_array_i64(&s->waiting.columns[2], one - s->rows);
     }
@@ -142,7 +142,7 @@ static void settle_period(struct settle_set *s, struct settled *one)
     struct stored_period n = standing_period(&s->settle->verb, &one->p);
     struct db_array *c = s->periods.columns;
     db_array_uuid(&c[0], &n.id);
-    db_array_text(&c[1], one->p.user);
+    db_array_uuid_text(&c[1], one->p.user);
     db_array_uuid(&c[2], &n.payment_id);
     db_array_text(&c[3], subscription_type_text(n.subscription_type));
     db_array_time(&c[4], n.period.starts_at_us);
@@ -155,7 +155,7 @@ static void settle_account(struct settle_set *s, const struct settled *one)
 {
     const struct standing *p = &one->p;
     struct db_array *c = s->accounts.columns;
-    db_array_text(&c[0], one->place);
+    db_array_place(&c[0], one->place);
     db_array_i64(&c[1], p->seq);
     set_seq(&c[2], p->pending_seq);
     db_array_time(&c[3], p->cover.any ? p->cover.from_us : TIME_NEVER);

@@ -31,7 +31,7 @@ static enum err untold_accounts(struct untold *u, struct set *users, const bool 
     struct query q;
     set_clear(users);
     for (size_t i = 0; i < u->user_count; i++) {
-        db_array_text(&users->columns[0], u->users[i].place);
+        db_array_place(&users->columns[0], u->users[i].place);
         db_array_i64(&users->columns[1], found[i]);
     }
     query_open(&q, u->verb.db,
@@ -53,7 +53,7 @@ static enum err untold_all(struct untold *u)
         return ERR_NO_MEMORY;
     set_init(&users, 2);
     for (size_t i = 0; i < u->user_count; i++) {
-        db_array_text(&users.columns[0], u->users[i].id);
+        db_array_uuid_text(&users.columns[0], u->users[i].id);
         db_array_i64(&users.columns[1], u->users[i].tell_seq);
     }
     enum err err = untold_read(u, &users, found);
@@ -82,7 +82,7 @@ struct tell_set {
 
 static void tell_account(struct tell_set *s, const char *place, int64_t tell_seq, int64_t due_at_us)
 {
-    db_array_text(&s->accounts.columns[0], place);
+    db_array_place(&s->accounts.columns[0], place);
     set_seq(&s->accounts.columns[1], tell_seq);
     db_array_time(&s->accounts.columns[2], due_at_us);
 }

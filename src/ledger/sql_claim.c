@@ -49,9 +49,9 @@ static enum err claim_unlearned(struct claim *c)
     size_t kept = 0;
     if (!db_is_postgres(c->verb.db) || c->found.users == 0)
         return ERR_OK;
-    db_array_init(&ids, LEDGER_CLAIM_MAX * (UUID_TEXT + 2) + 8); /* quoted */
+    db_array_init(&ids, LEDGER_CLAIM_MAX * UUID_TEXT);
     for (size_t i = 0; i < c->found.users; i++)
-        db_array_text(&ids, users[i].id);
+        db_array_uuid_text(&ids, users[i].id);
     query_open(&q, c->verb.db, "SELECT user_id FROM learning WHERE user_id = ANY (?1)");
     query_bind_array(&q, &ids);
     while (query_next(&q))

@@ -123,7 +123,7 @@ static enum actor_state look_at(struct stepper *s, struct actor *a)
     for (int i = 0; i < s->count; i++)
         db_array_i64(&actors, s->actors[i].backend);
     query_open(&q, s->looks,
-               "SELECT pg_backend_pid() = ANY (b.pids), b.pids && ?2::int[] "
+               "SELECT pg_backend_pid() = ANY (b.pids), b.pids && ?2::bigint[]::int[] "
                "FROM pg_blocking_pids(?1::int) AS b (pids)");
     query_bind_i64(&q, a->backend);
     query_bind_array(&q, &actors);
