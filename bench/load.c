@@ -238,8 +238,9 @@ static void turn(struct load *l)
         send_next(l, l->idle[--l->idle_count]);
     send_again(l);
     int64_t wait_us = l->patience_s ? AGAIN_US : US_PER_S;
-    if (l->idle_count > 0 && due_us(l) - now_us() < wait_us)
-        wait_us = due_us(l) > now_us() ? due_us(l) - now_us() : 0;
+    int64_t due_in_us = due_us(l) - now_us();
+    if (l->idle_count > 0 && due_in_us < wait_us)
+        wait_us = due_in_us > 0 ? due_in_us : 0;
     struct timespec wait = {wait_us / US_PER_S, wait_us % US_PER_S * 1000};
     int n = epoll_pwait2(l->epoll, events, 64, &wait, NULL);
     if (n < 0)
