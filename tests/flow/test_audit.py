@@ -1,16 +1,13 @@
 """`subpay audit`: green beside a running system, red when an invariant is broken by hand."""
 import contextlib
 import json
-import os
 import subprocess
 import uuid
-from pathlib import Path
 
 import distributed
 import pytest
+from postgres import BIN
 from process import until
-
-POSTGRES = Path(os.environ.get("SUBPAY_POSTGRES_BIN", "/usr/lib/postgresql/15/bin"))
 
 
 def test_green_beside_the_running_process(subpay, user):
@@ -58,7 +55,7 @@ def test_books_that_are_not_there_are_not_broken(make_subpay):
 
 
 def dump(subpay, path):
-    subprocess.run([POSTGRES / "pg_dump", "-Fc", "-f", path, subpay.environment["DATABASE_URL"]], check=True)
+    subprocess.run([BIN / "pg_dump", "-Fc", "-f", path, subpay.environment["DATABASE_URL"]], check=True)
 
 
 def put_back(subpay, path):
@@ -67,7 +64,7 @@ def put_back(subpay, path):
     with contextlib.closing(distributed.connect(engines.server)) as server, server.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {engines.database} WITH (FORCE)")
         cursor.execute(f"CREATE DATABASE {engines.database}")
-    subprocess.run([POSTGRES / "pg_restore", "--exit-on-error", "-d", subpay.environment["DATABASE_URL"], path],
+    subprocess.run([BIN / "pg_restore", "--exit-on-error", "-d", subpay.environment["DATABASE_URL"], path],
                    check=True)
 
 
