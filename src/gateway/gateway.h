@@ -15,7 +15,7 @@
 #include "billing/request.h"
 #include "billing/undecided.h"
 
-#define GATEWAY_IN_FLIGHT_MAX 256
+#define GATEWAY_IN_FLIGHT_MAX 512
 #define GATEWAY_ANSWER_MAX 65536 /* bytes of an answer; a longer one is no answer */
 #define GATEWAY_URL_MAX 1023
 #define GATEWAY_INSTANCE_MAX 80

@@ -17,7 +17,7 @@
 #include "base/err.h"
 
 #define HTTP_CLIENT_CALLS_MAX 1024
-#define HTTP_CLIENT_CONNECTIONS_MAX 256
+#define HTTP_CLIENT_CONNECTIONS_MAX 512
 #define HTTP_CLIENT_URL_MAX 4096  /* bytes */
 #define HTTP_CLIENT_HEADERS_MAX 6 /* of a call */
 #define HTTP_CLIENT_BODY_MAX                                                                       \

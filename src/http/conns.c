@@ -6,15 +6,18 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "http/client.h"
 #include "http/problem.h"
 
-/* Leaves file descriptors to the rest of the process. */
+#define OTHER_FILES (HTTP_CLIENT_CONNECTIONS_MAX + 256) /* of the rest of the process */
+
 static size_t connections_allowed(void)
 {
     struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= HTTP_CONNECTIONS_MAX + 256)
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 ||
+        files.rlim_cur >= HTTP_CONNECTIONS_MAX + OTHER_FILES)
         return HTTP_CONNECTIONS_MAX;
-    return files.rlim_cur > 512 ? files.rlim_cur - 256 : files.rlim_cur / 2;
+    return files.rlim_cur > 2 * OTHER_FILES ? files.rlim_cur - OTHER_FILES : files.rlim_cur / 2;
 }
 
 enum err conns_init(struct conns *all)

@@ -18,7 +18,9 @@
 #include "services/subscription_app.h"
 
 #define PROCESSOR_PRESET "http://127.0.0.1:5001"
-#define PACE_US (20 * US_PER_MS) /* on PostgreSQL, where a transaction is several round trips */
+/* On PostgreSQL and Kafka every step is some round trips: what comes soon after another shares them. */
+#define PACE_US (20 * US_PER_MS)
+#define APP_PACE_US (2 * US_PER_MS) /* somebody waits for the answer */
 
 /* Contract section 4: a service on its own has a port of its own, in the order of section 1. */
 static const struct {
@@ -166,12 +168,12 @@ static enum err add_worker(struct runner *r, struct runner_worker **out)
     return *out != NULL ? ERR_OK : ERR_NO_MEMORY;
 }
 
-static enum err add_paced_worker(struct runner *r, struct runner_worker **out)
+static enum err add_paced_worker(struct runner *r, int64_t pace_us, struct runner_worker **out)
 {
     enum err err = add_worker(r, out);
 
     if (err == ERR_OK && !r->engines->embedded)
-        (*out)->pace_us = PACE_US;
+        (*out)->pace_us = pace_us;
     return err;
 }
 
@@ -200,7 +202,7 @@ static enum err open_app(struct runner *r)
     if (err == ERR_OK)
         err = r->engines->ops->views(r->engines, &views);
     if (err == ERR_OK)
-        err = add_worker(r, &r->app);
+        err = add_paced_worker(r, APP_PACE_US, &r->app);
     if (err == ERR_OK)
         err = subscription_app_open(&r->app->service, &settings, views, queue, app_reply, NULL,
                                     r->metrics, runner_wake(r->app));
@@ -227,7 +229,7 @@ static enum err open_saver(struct runner *r)
     if (err == ERR_OK)
         err = open_ledger(r, &ledger);
     if (err == ERR_OK)
-        err = add_paced_worker(r, &w);
+        err = add_paced_worker(r, PACE_US, &w);
     if (err == ERR_OK)
         err = saver_open(&w->service, &settings, ledger, queue, r->metrics, runner_wake(w));
     if (err != ERR_OK) {
@@ -276,7 +278,7 @@ static enum err open_processor(struct runner *r)
     if (err == ERR_OK)
         err = open_gateway(r, &gateway);
     if (err == ERR_OK)
-        err = add_paced_worker(r, &r->processor);
+        err = add_paced_worker(r, PACE_US, &r->processor);
     if (err == ERR_OK)
         err = processor_open(&r->processor->service, &settings, ledger, gateway, r->metrics,
                              runner_wake(r->processor));
@@ -301,7 +303,7 @@ static enum err open_notifier(struct runner *r)
     if (err == ERR_IO)
         (void)snprintf(r->why, sizeof r->why, "%.400s: %s", directory, strerror(errno));
     if (err == ERR_OK)
-        err = add_paced_worker(r, &w);
+        err = add_paced_worker(r, PACE_US, &w);
     if (err == ERR_OK)
         err = notifier_open(&w->service, ledger, mailer, r->metrics, runner_wake(w));
     if (err != ERR_OK) {
