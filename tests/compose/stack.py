@@ -13,6 +13,7 @@ import distributed
 import dockerfile
 import kafka
 import yaml
+from children import die_with
 from postgres import BIN as POSTGRES_BIN
 from postgres import Cluster
 from process import ROOT, until
@@ -124,7 +125,7 @@ class Stack:
     def child(self, name, command, environment, folder):
         with open(self.folder / f"{name}.log", "ab") as log:
             return subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                    preexec_fn=kafka.die_with(os.getpid()))
+                                    preexec_fn=die_with(os.getpid()))
 
     def log(self, name):
         path = self.folder / f"{name}.log"
@@ -149,9 +150,15 @@ class Stack:
         return subprocess.run([*self.as_in_the_image(), self.binary, *words], env=self.environment(name),
                               cwd=self.data(name), capture_output=True, text=True, timeout=60, check=False, **how)
 
+    def server_settings(self):
+        """Of the command of the server: postgres -c NAME=VALUE -c NAME=VALUE."""
+        program, *words = self.services["postgres"]["command"]
+        assert program == "postgres" and set(words[::2]) == {"-c"} and len(words) % 2 == 0, words
+        return dict(word.split("=", 1) for word in words[1::2])
+
     def postgres(self, environment):
         assert environment["POSTGRES_USER"] == "subpay"  # whom tests/postgres.py makes
-        made = Cluster(database=environment["POSTGRES_DB"])
+        made = Cluster(database=environment["POSTGRES_DB"], **self.server_settings())
         made.sql(f"ALTER ROLE subpay PASSWORD '{environment['POSTGRES_PASSWORD']}'")
         self.ports[5432] = made.port
         return made

@@ -233,6 +233,14 @@ def test_it_is_up(stack):
         assert said["Uid"].split()[0] != "0" and int(said["CapEff"], 16) == 0, name
 
 
+def test_the_settings_of_the_server(stack):
+    """The ones of the command, and no others are in docs/scaling.md."""
+    wanted = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "30min"}
+    assert {name: stack.servers["postgres"].sql(f"SHOW {name}") for name in wanted} == wanted
+    text = (ROOT / "docs/scaling.md").read_text().partition("\n## Settings of the server\n")[2]
+    assert dict(re.findall(r"`(\w+)=(\w+)`", text)) == wanted
+
+
 def test_a_user_pays(stack):
     user = "5f0c1f0e-3a53-4d5c-9a8e-2f6b5f3f7c11"  # with this key the simulator accepts
     token, path = bearer(stack, user), "/api/v1/payments/?payment_type=payment&subscription_type=month"
