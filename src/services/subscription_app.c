@@ -72,10 +72,10 @@ static int64_t app_step(struct service *service, const struct env *env)
     arena_reset(&a->arena);
     app_take_confirms(a);
     app_expire_publishes(a);
+    app_look_at_queue(a); /* before the calls: the first one may ask whether we are ready */
     size_t count = app_take_calls(a);
     app_take_confirms(a); /* a queue may confirm at once */
     app_look_at_waits(a);
-    app_look_at_queue(a);
     a->env = NULL;
 
     int64_t now_us = clock_boot_us(env->clock), next_us = now_us + SERVICE_IDLE_US;
@@ -190,6 +190,8 @@ enum err subscription_app_open(struct service **out,
     a->calls.wake = a->confirms.wake = wake.fn;
     a->calls.wake_ctx = a->confirms.wake_ctx = wake.ctx;
     a->publish_free = a->publish_first = a->publish_last = APP_NO_SLOT;
+    a->topic_failing = "queue: not asked yet";
+    atomic_init(&a->unready, a->topic_failing);
     a->wait_until_us = a->prices_boot_us = a->unconfirmed_boot_us = TIME_NEVER;
     app_add_metrics(a, metrics);
     *out = &a->service;

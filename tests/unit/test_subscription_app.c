@@ -675,6 +675,20 @@ static void test_prices_are_those_of_today(void **state)
     assert_in(post(4, "payment", "month", NULL)->body, "59900");
 }
 
+static void test_not_ready_before_the_queue_was_asked(void **state)
+{
+    (void)state;
+    assert_string_equal(B->app->ops->unready(B->app), "queue: not asked yet");
+    B->queue.log_err = ERR_UNREACHABLE;
+    submit(call_of("getReady", 1));
+    (void)step();
+    assert_int_equal(B->replies[1].status, 503);
+    assert_string_equal(B->app->ops->unready(B->app), "queue: the topic cannot be read");
+    B->queue.log_err = ERR_OK;
+    live(2 * US_PER_S);
+    assert_null(B->app->ops->unready(B->app));
+}
+
 static void test_health(void **state)
 {
     (void)state;
@@ -721,6 +735,7 @@ int main(void)
         TEST(test_lists_have_pages),
         TEST(test_prices_and_subscriptions),
         TEST(test_prices_are_those_of_today),
+        TEST(test_not_ready_before_the_queue_was_asked),
         TEST(test_health),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
