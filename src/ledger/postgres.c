@@ -10,6 +10,9 @@
 #include "ledger/sql_views.h"
 
 #define ALL_CHANGES (LEDGER_CHANGE_STORED | LEDGER_CHANGE_SETTLED | LEDGER_CHANGE_PAYMENT)
+/* A round trip of the look: nothing can end it sooner. More than a lock is waited for; less than an
+ * end may take (10 s). */
+#define LOOK_PATIENCE_MS 8000
 
 struct postgres {
     char url[DB_URL_MAX];
@@ -25,8 +28,10 @@ struct postgres {
 /* A server that may lose commits is no store. */
 static enum err look(struct postgres *p, char *why, size_t why_cap)
 {
-    struct db_postgres_settings settings = {
-        .url = p->url, .mode = DB_WRITE, .end_boot_us = &p->end_boot_us};
+    struct db_postgres_settings settings = {.url = p->url,
+                                            .mode = DB_WRITE,
+                                            .patience_ms = LOOK_PATIENCE_MS,
+                                            .end_boot_us = &p->end_boot_us};
     enum err err = db_open_postgres(&p->first, &settings, why, why_cap);
     if (err == ERR_OK)
         err = db_postgres_fit(p->first, why, why_cap);

@@ -27,7 +27,8 @@ struct postgres_settings {
 };
 /* Connects once and refuses what cannot be the store: ERR_VERSION, why: the schema is not one that
  * this program may run on, with the command to run; ERR_REFUSED, why: a setting of the server that
- * loses commits (fsync, full_page_writes, synchronous_commit), or it is a standby; ERR_UNREACHABLE.
+ * loses commits (fsync, full_page_writes, synchronous_commit), or it is a standby; ERR_UNREACHABLE,
+ * also when an answer takes more than 8 s.
  * why never shows a password. random is used by all handles: that of the kernel, or one thread. */
 enum err postgres_open(struct postgres **out, const struct postgres_settings *settings,
                        struct random *random, char *why, size_t why_cap) MUST_CHECK;

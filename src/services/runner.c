@@ -216,6 +216,17 @@ static int run_until_signal(struct runner *r, const sigset_t *ending)
     return started ? RUNNER_DONE : RUNNER_FAILED;
 }
 
+/* Until it is open nobody looks at signals; what fails meanwhile has been said, and is no failure of the end. */
+static bool ended_early(struct runner *r, const sigset_t *ending)
+{
+    int signal_number = sigtimedwait(ending, NULL, &(struct timespec){0});
+
+    if (signal_number > 0)
+        log_event(&r->log, LOG_INFO, RUNNER_NAME, "stopped before it was ready",
+                  F_NUM("signal", signal_number));
+    return signal_number > 0;
+}
+
 static void warn(struct runner *r)
 {
     char why[RUNNER_WHY];
@@ -247,6 +258,8 @@ int runner_run(const struct config *config, unsigned parts)
     int code = runner_open(r);
     if (code == RUNNER_DONE)
         code = run_until_signal(r, &ending);
+    else if (code == RUNNER_FAILED && ended_early(r, &ending))
+        code = RUNNER_DONE;
     runner_close(r);
     free(r);
     return code;

@@ -1,16 +1,18 @@
 """What only the distributed engines have: each service a process of its own, any number of each, and engines that go away
 and come back."""
 import concurrent.futures
+import contextlib
 import itertools
 import json
 import re
 import signal
+import subprocess
 import time
 import uuid
 
 import distributed
 import pytest
-from conftest import until
+from conftest import BINARY, until
 from kafka import Broker
 from postgres import Cluster
 
@@ -389,6 +391,39 @@ def test_postgres_is_away(make_subpay, cluster, how):
     until(lambda: health(subpay) == (200, {}), "all is well", 10)
     subpay.rest()
     subpay.books_are_right()
+
+
+def blocks_signals(child):
+    with open(f"/proc/{child.pid}/status", encoding="ascii") as lines:
+        blocked = next(int(line.split()[1], 16) for line in lines if line.startswith("SigBlk"))
+    return blocked >> (signal.SIGTERM - 1) & 1
+
+
+@pytest.mark.parametrize("service, asked, why", [("run", False, "no connection in time"),
+                                                 ("notifier", True, "no answer in time")])
+def test_stopping_a_start_while_postgres_does_not_answer(make_subpay, cluster, service, asked, why):
+    """asked: connected already, and held up by a lock until the server is frozen."""
+    one = make_subpay(server=cluster.url).with_engines()
+    with contextlib.ExitStack() as rest, one.books() as holder:
+        rest.callback(cluster.signal, signal.SIGCONT)
+        if asked:
+            holder.execute("BEGIN")
+            holder.execute("LOCK TABLE schema_migrations")
+        else:
+            cluster.signal(signal.SIGSTOP)
+        child = rest.enter_context(subprocess.Popen([BINARY, service], env=one.environment, cwd=one.folder,
+                                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        rest.callback(child.kill)
+        until(lambda: blocks_signals(child), "it would hear of a signal later", 5)
+        if asked:
+            until(lambda: one.rows("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND"
+                                   " wait_event_type = 'Lock'"), "it waits for the lock", 5)
+            cluster.signal(signal.SIGSTOP)
+        child.send_signal(signal.SIGTERM)
+        said, errors = in_time(lambda: child.communicate(timeout=40), 10)
+    assert child.returncode == 0 and said == "", (child.returncode, said)
+    failed, ended = errors.strip().split("\n")
+    assert failed == f"subpay: DATABASE_URL: {why}" and "stopped before it was ready" in ended, errors
 
 
 @pytest.mark.parametrize("services", [("run",), ("processing", "subscription-app", "saver", "processor", "notifier")],
