@@ -11,7 +11,7 @@
 #include "billing/request.h"
 #include "cost.h"
 
-#define AT_A_TIME_MAX 256
+#define AT_A_TIME_MAX 512
 #define BODY_MAX 1024
 #define TIMEOUT_MS 30000
 

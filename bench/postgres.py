@@ -25,8 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
-from recording import (BIN, BUILD, ROOT, SETTINGS, Cluster, copy, drop, heading, inserts, log_entries, log_size, record,
-                       replay_file, run_lines, save)
+from recording import (BIN, BUILD, ROOT, SETTINGS, Cluster, copy, drop, end_at_sigterm, heading, inserts, log_entries,
+                       log_size, record, replay_file, run_lines, save)
 
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 # What docs/scaling.md recommends for production, and no checkpoint while it is measured.
@@ -293,6 +293,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=12, help="in which the sizes take turns")
     parser.add_argument("--shared-buffers", default=OURS["shared_buffers"], help="a quarter of the memory")
     args = parser.parse_args()
+    end_at_sigterm()
     settings = {**OURS, "shared_buffers": args.shared_buffers}
     wanted = args.sizes or [100_000, 1_000_000] + ([10_000_000] if args.full else [])
     result = {**heading(), "settings": settings, "goals": GOALS, "sizes": []}

@@ -5,9 +5,8 @@ import struct
 import subprocess
 import sys
 
-from run import BUILD as OURS, ROOT, heading, save  # noqa: F401
-sys.path.insert(0, str(ROOT / "tests"))
-from postgres import BIN, Cluster  # noqa: E402,F401
+from run import BUILD as OURS, ROOT, end_at_sigterm, heading, save  # noqa: F401
+from postgres import BIN, Cluster  # noqa: F401 (of tests)
 
 BUILD = OURS / "bench"
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "30min", "autovacuum": "off",

@@ -6,10 +6,9 @@
 import argparse
 import json
 import os
-import tempfile
 import time
 
-from run import Subpay  # the same start as in the benchmark
+from run import Subpay, end_at_sigterm, folder_of_all  # the same start as in the benchmark
 
 
 def cpu_seconds(pid):
@@ -26,7 +25,8 @@ def main():
     parser.add_argument("--settle", type=float, default=60)
     parser.add_argument("--look", type=float, default=60)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="subpay-rest.") as folder:
+    end_at_sigterm()
+    with folder_of_all() as folder:
         start = time.monotonic()
         service = Subpay(folder)
         ready = time.monotonic() - start

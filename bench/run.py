@@ -7,6 +7,7 @@
 Runs alternate (raw, ours, raw, ours, …), medians are compared. Written to bench/results with machine and command.
 """
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -22,6 +23,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+from children import die_with, end_at_sigterm  # noqa: E402
+
 BUILD = Path(os.environ.get("SUBPAY_BENCH_BUILD", ROOT / "build"))
 PAY = "/api/v1/payments/?payment_type=payment&subscription_type=month"
 SECRET = "benchmark-benchmark-benchmark-benchmark"
@@ -37,6 +41,8 @@ def run_json(*command):
 class Subpay:
     """A process of ours in a folder of its own, on free ports: the whole service, or one of its parts."""
 
+    running = []
+
     def __init__(self, folder, part="run", **more):
         self.folder = Path(folder)
         environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(self.folder), "JWT_SECRET_KEY": SECRET,
@@ -44,7 +50,8 @@ class Subpay:
                        "OPS_LISTEN": "127.0.0.1:0", "PROCESSING_LATENCY_MS": "0-0",
                        "PROCESSING_OUTCOMES": "success=1", "LOG_LEVEL": "warn", **more}
         self.process = subprocess.Popen([BUILD / "subpay", part], env=environment, cwd=folder,
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, text=True, preexec_fn=die_with(os.getpid()))
+        Subpay.running.append(self.process)
         said = ""
         while "subpay is ready" not in said:
             line = self.process.stdout.readline()
@@ -64,6 +71,18 @@ class Subpay:
             sys.exit("subpay did not end well")
 
 
+@contextlib.contextmanager
+def folder_of_all():
+    """Removed at the end, whatever that is: who still works in it is killed before."""
+    with tempfile.TemporaryDirectory(prefix="subpay-bench.") as folder:
+        try:
+            yield folder
+        finally:
+            for process in Subpay.running:
+                process.kill()
+                process.wait()
+
+
 def load(port, path, args, *more):
     return run_json(BUILD / "bench/load", port, path, "--connections", args.connections, "--secret", SECRET, *more)
 
@@ -79,7 +98,7 @@ def accept_raw(args):
 
 def ours(args):
     """One run gives both figures: the rate of the 202s, and the time until the last payment is completed."""
-    with tempfile.TemporaryDirectory(prefix="subpay-bench.") as folder:
+    with folder_of_all() as folder:
         service = Subpay(folder)
         start = time.monotonic()
         accept = load(service.port, PAY, args, "--requests", args.requests)
@@ -138,6 +157,7 @@ def main():
     parser.add_argument("--batch", type=int, default=64, help="payments per commit of the raw run")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    end_at_sigterm()
     rows = {"hello": [], "accept": [], "commits": [], "end_to_end": []}
     for _ in range(args.rounds):
         rows["hello"].append(accept_raw(args))

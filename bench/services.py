@@ -24,14 +24,13 @@ import time
 import urllib.request
 from pathlib import Path
 
-from recording import BUILD, ROOT, SETTINGS, Cluster, copy, drop, heading, inserts, record, replay_file, run_lines, save
-from run import PAY, Subpay, load, run_json
-sys.path.insert(0, str(ROOT / "tests"))
-from kafka import Broker  # noqa: E402
+from recording import BUILD, SETTINGS, Cluster, copy, drop, heading, inserts, record, replay_file, run_lines, save
+from run import PAY, Subpay, end_at_sigterm, folder_of_all, load, run_json
+from kafka import Broker  # of tests
 
 PARTITIONS, BATCH = 8, 500  # as `topic create` and the saver have it
 RECORD_BYTES = 200          # of a request without a payment method
-CALLS = 184                 # that a processor has in flight for new payments
+CALLS = 376                 # that a processor has in flight for new payments
 WAIT_S = 300
 GOALS = {"accept of hello": 0.4, "saver of raw": 0.7, "processor of raw": 0.5, "p99_ms": 10, "end_to_end": 7600,
          "cpu_s_per_1000": 0.26}
@@ -65,7 +64,10 @@ def peak_mib(pid):
             text = Path(f"/proc/{member}/status").read_text()
         except OSError:
             continue
-        peak, common = (int(re.search(rf"{name}:\s+(\d+)", text).group(1)) for name in ("VmHWM", "RssShmem"))
+        sizes = dict(re.findall(r"^(VmHWM|RssShmem):\s+(\d+)", text, re.M))
+        if len(sizes) < 2:
+            continue  # it has ended, and its parent does not know yet
+        peak, common = int(sizes["VmHWM"]), int(sizes["RssShmem"])
         own, shared = own + peak - common, max(shared, common)
     return round((own + shared) / 1024, 1)
 
@@ -302,12 +304,12 @@ def main():
     parser.add_argument("--connections", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    end_at_sigterm()
     names = ["hello", "accept", "accept at half the rate", "raw producer", "saver", "raw saver", "processor",
              "raw calls", "notifier", "end to end"]
     rows = {name: [] for name in names}
     result = {**heading(), "goals": GOALS, "settings": {**SETTINGS, "autovacuum": "on"}, "rows": rows}
-    with tempfile.TemporaryDirectory(prefix="subpay-bench.") as folder, Cluster(**result["settings"]) as cluster, \
-            Broker(heap="768m") as broker:
+    with folder_of_all() as folder, Cluster(**result["settings"]) as cluster, Broker(heap="768m") as broker:
         engines = Engines(cluster, broker)
         # Removed at the end, all at once: ext4 takes long to find a number for a file where many were just freed.
         args.folder = Path(folder)

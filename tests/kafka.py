@@ -9,7 +9,6 @@ newest complete set of jars is 4.3.1). COMMAND may steer the broker through the 
 sends `kill`, `stop`, `start`, `pause` or `resume` and a newline, and gets `ok` or what went wrong.
 """
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
@@ -22,6 +21,8 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+
+from children import die_with, end_at_sigterm
 
 VERSION = os.environ.get("SUBPAY_KAFKA_VERSION", "3.9.1")
 CACHE = Path(os.environ.get("SUBPAY_CACHE", Path.home() / ".cache" / "subpay"))
@@ -109,17 +110,6 @@ def secured_settings(folder):
             f"{listener}.plain.sasl.jaas.config": f'{login}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";',
             **{f"{listener}.{name.lower()}.sasl.jaas.config": f"{login}.scram.ScramLoginModule required;"
                for name in MECHANISMS[1:]}}
-
-
-def die_with(parent):
-    """For preexec_fn: the child is killed when the thread that made it ends, however that comes."""
-    libc = ctypes.CDLL(None)
-
-    def ask():
-        libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)
-    return ask
 
 
 class Broker:
@@ -241,7 +231,7 @@ def main():
     if len(sys.argv) < 2:
         print(__doc__.strip(), file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_at_sigterm()
     with Broker() as broker, socket.socket(socket.AF_UNIX) as listener:
         control = str(broker.folder / "control")
         listener.bind(control)

@@ -8,7 +8,6 @@ and SUBPAY_TEST_POSTGRES_POOLED, through transaction pooling), removes everythin
 code of COMMAND. As a module: class Cluster. PostgreSQL does not run as root: then it is the user postgres.
 """
 import argparse
-import ctypes
 import os
 import shutil
 import signal
@@ -19,12 +18,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from children import die_with, end_at_sigterm
+
 RELEASES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # 15 on Debian 12, 17 on Debian 13
 BIN = Path(os.environ.get("SUBPAY_POSTGRES_BIN", RELEASES[0] if RELEASES else "/usr/lib/postgresql/15/bin"))
 PASSWORD = "not-a-secret-of-anybody"
 READY_S = 30
 STOP_S = 60
-PR_SET_PDEATHSIG = 1
 
 
 def free_port():
@@ -155,18 +155,10 @@ default_pool_size = 20
         return done.stdout
 
     def _child(self, log, ends_with, *command):
-        """Ends when this process does, whatever ends it."""
-        libc = ctypes.CDLL(None)
-        parent = os.getpid()
-
-        def tie():
-            libc.prctl(PR_SET_PDEATHSIG, int(ends_with))
-            if os.getppid() != parent:
-                os._exit(1)
-
         with open(self.folder / log, "ab") as out:
             return subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                    cwd=self.folder, start_new_session=True, preexec_fn=tie, **self.user)
+                                    cwd=self.folder, start_new_session=True, preexec_fn=die_with(os.getpid(), ends_with),
+                                    **self.user)
 
     def _await(self, child, port, log):
         deadline = time.monotonic() + READY_S
@@ -185,11 +177,6 @@ default_pool_size = 20
             child.wait()
 
 
-def end(number, _):
-    signal.signal(number, signal.SIG_IGN)  # a second one must not cut the removal short
-    sys.exit(128 + number)
-
-
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--pooled", action="store_true")
@@ -197,7 +184,7 @@ def main():
     asked = arguments.parse_args()
     if not asked.command:
         arguments.error("no COMMAND")
-    signal.signal(signal.SIGTERM, end)
+    end_at_sigterm()
     with Cluster() as cluster:
         environment = {**os.environ, "SUBPAY_TEST_POSTGRES": cluster.url}
         if asked.pooled:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import distributed
 import pytest
+from children import die_with
 
 ROOT = Path(__file__).resolve().parents[1]
 BINARY = Path(os.environ.get("SUBPAY_BINARY", ROOT / "build" / "subpay"))
@@ -84,7 +85,8 @@ class Subpay:
         self.with_engines()
         log = open(self.folder / "stderr.log", "ab")
         self.process = subprocess.Popen([BINARY, *(command or ("run",))], env=self.environment, cwd=self.folder,
-                                        stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
+                                        stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
+                                        preexec_fn=die_with(os.getpid()))
         log.close()
         self.output = ""
         deadline = time.monotonic() + READY_S
@@ -169,7 +171,8 @@ class Subpay:
         return subprocess.Popen(
             [LOAD, str(self.port), "/api/v1/payments/?payment_type=payment&subscription_type=month",
              "--connections", str(connections), "--requests", str(requests), "--per-user", str(per_user),
-             "--secret", self.SECRET, "--ids", str(ids)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+             "--secret", self.SECRET, "--ids", str(ids)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=die_with(os.getpid()))
 
     # -- the books
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from children import end_at_sigterm  # noqa: E402
 from process import Subpay, kept_folder, until  # noqa: E402
 
 FAULTS = {"PROCESSING_FAULTS": "timeout=0.01,drop=0.02,500=0.02", "PROCESSING_TIMEOUT_MS": "1000",
@@ -39,6 +40,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every", type=int, default=100, help="kills between two looks at the books")
     args = parser.parse_args()
+    end_at_sigterm()
     chance, ids, start = random.Random(args.seed), set(), time.monotonic()
     with kept_folder("kills") as folder:
         subpay = Subpay(folder, PROCESSING_SEED=args.seed, **FAULTS)

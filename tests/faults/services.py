@@ -11,6 +11,7 @@ twice, the audit is green, and all of the topic read again changes nothing.
 """
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 from fleet import BINARY, DECIDED_S, GOES_ON_S, UNDECIDED, Feed, Fleet, judge, kept_folder, kills, until, wait
+from children import die_with, end_at_sigterm
 from kafka import Broker
 from postgres import Cluster
 
@@ -52,7 +54,8 @@ class Crowd:
             children.append((ids, subprocess.Popen(
                 [LOAD, str(ports[(i + number) % 2]), path, "--connections", str(self.connections), "--requests", str(half),
                  "--first-user", str(i * half), "--patience", str(PATIENCE_S), "--secret", self.fleet.console.SECRET,
-                 "--ids", str(ids)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)))
+                 "--ids", str(ids)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                preexec_fn=die_with(os.getpid()))))
         for ids, child in children:
             said, complaint = child.communicate(timeout=300)
             assert child.returncode == 0, complaint
@@ -188,6 +191,7 @@ def main():
     parser.add_argument("--outage", choices=["kafka", "postgres"])
     parser.add_argument("--seconds", type=float, default=60, help="of the outage")
     args = parser.parse_args()
+    end_at_sigterm()
     with kept_folder("services") as folder:
         run(folder, args.requests, args.users, args.every_s, args.seed, args.outage, args.seconds)
     return 0

@@ -15,6 +15,7 @@ import sys
 import time
 
 from fleet import BINARY, DECIDED_S, GOES_ON_S, UNDECIDED, Feed, Fleet, judge, kept_folder, kills, until, wait
+from children import end_at_sigterm
 from postgres import Cluster
 
 FILL = BINARY.parent / "tests" / "faults" / "fill"
@@ -79,6 +80,7 @@ def main():
     parser.add_argument("--kills-per-s", type=float, default=1)
     parser.add_argument("--stops", type=int, default=0)
     args = parser.parse_args()
+    end_at_sigterm()
     with kept_folder("workers") as folder:
         run(folder, args.users, args.rounds, args.processors, args.seed, args.kills_per_s, args.stops)
     return 0
