@@ -26,7 +26,8 @@ void db_array_json(struct db_array *a, const char *text);
 void db_array_blob(struct db_array *a, const void *bytes, size_t len);
 void db_array_uuid(struct db_array *a, const struct uuid *id);
 void db_array_uuid_text(struct db_array *a, const char *id);
-void db_array_time(struct db_array *a, int64_t at_us);      /* TIME_NEVER adds null; else time_in_calendar */
+void db_array_time(struct db_array *a,
+                   int64_t at_us); /* TIME_NEVER adds null; else time_in_calendar */
 void db_array_place(struct db_array *a, const char *place); /* a ctid as the server writes it */
 
 /* Copied. */
