@@ -113,10 +113,11 @@ void db_array_uuid(struct db_array *a, const struct uuid *id)
 
 void db_array_uuid_text(struct db_array *a, const char *id)
 {
-    struct uuid parsed = {0};
+    struct uuid parsed;
+    bool good = id && uuid_parse(id, strlen(id), &parsed);
 
-    a->bytes.failed |= id && !uuid_parse(id, strlen(id), &parsed);
-    db_array_uuid(a, id ? &parsed : NULL);
+    assert(good || !id);
+    db_array_uuid(a, good ? &parsed : NULL);
 }
 
 void db_array_time(struct db_array *a, int64_t at_us)
@@ -134,11 +135,12 @@ void db_array_place(struct db_array *a, const char *place)
     } wire = {0};
     unsigned block = 0;
     unsigned short row = 0;
+    bool good = place && sscanf(place, "(%u,%hu)", &block, &row) == 2;
 
-    a->bytes.failed |= place && sscanf(place, "(%u,%hu)", &block, &row) != 2;
+    assert(good || !place);
     wire.block = htobe32(block);
     wire.row = htobe16(row);
-    element_bytes(a, TYPE_TID, place ? &wire : NULL, sizeof(wire));
+    element_bytes(a, TYPE_TID, good ? &wire : NULL, sizeof(wire));
 }
 
 /* Nulls of no type can only be written as a text. */

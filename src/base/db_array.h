@@ -11,7 +11,7 @@
 #include "base/str.h"
 
 struct db_array {
-    struct str bytes; /* failed: too long, or an element is not one */
+    struct str bytes;
     size_t count;
     uint32_t type; /* 0: no element but nulls */
 };
@@ -25,10 +25,10 @@ void db_array_text_n(struct db_array *a, const char *text, size_t len);
 void db_array_json(struct db_array *a, const char *text);
 void db_array_blob(struct db_array *a, const void *bytes, size_t len);
 void db_array_uuid(struct db_array *a, const struct uuid *id);
-void db_array_uuid_text(struct db_array *a, const char *id);
+void db_array_uuid_text(struct db_array *a, const char *id); /* as the store gave it */
 void db_array_time(struct db_array *a,
                    int64_t at_us); /* TIME_NEVER adds null; else time_in_calendar */
-void db_array_place(struct db_array *a, const char *place); /* a ctid as the server writes it */
+void db_array_place(struct db_array *a, const char *place); /* a ctid, likewise */
 
 /* Copied. */
 void query_bind_array(struct query *q, const struct db_array *a);

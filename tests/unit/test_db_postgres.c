@@ -196,6 +196,71 @@ static void arrays_keep_their_elements(void **state)
         db_array_release(all[i]);
 }
 
+/* The wire's own forms of what the store gave as text, and nulls before it is known of what. */
+static void arrays_of_what_the_store_gave(void **state)
+{
+    struct db_array ids, places, documents, nulls;
+    struct db_array *all[] = {&ids, &places, &documents, &nulls};
+    struct query q;
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        db_array_init(all[i], 4096);
+        db_array_null(all[i]);
+    }
+    db_array_uuid_text(&ids, "2d0c5c0e-6f5b-4b7e-8a53-0a4f6c1d9e77");
+    db_array_place(&places, "(4294967294,65535)");
+    db_array_json(&documents, "{\"a\": [\"\\\"\", null]}");
+    db_array_null(&nulls);
+    query_open(&q, db,
+               "SELECT i::text, p::text, d::text, t::text FROM unnest(?1::uuid[], ?2::tid[], "
+               "?3::jsonb[], ?4::timestamptz[]) AS u (i, p, d, t)");
+    for (size_t i = 0; i < 4; i++)
+        query_bind_array(&q, all[i]);
+    assert_true(query_next(&q));
+    for (int column = 0; column < 4; column++)
+        assert_true(query_is_null(&q, column));
+    assert_true(query_next(&q));
+    assert_string_equal(query_text(&q, 0), "2d0c5c0e-6f5b-4b7e-8a53-0a4f6c1d9e77");
+    assert_string_equal(query_text(&q, 1), "(4294967294,65535)");
+    assert_string_equal(query_text(&q, 2), "{\"a\": [\"\\\"\", null]}");
+    assert_true(query_is_null(&q, 3));
+    assert_false(query_next(&q));
+    assert_int_equal(query_close(&q), ERR_OK);
+    for (size_t i = 0; i < 4; i++)
+        db_array_release(all[i]);
+}
+
+/* Before 1970, to the microsecond, and past the last year: as texts had them. */
+static void times_keep_their_microseconds(void **state)
+{
+    static const struct {
+        int64_t at_us;
+        const char *text;
+    } TIMES[] = {
+        {-1, "1970-01-01T00:00:00.000000Z"},
+        {INT64_C(946684799999999), "1999-12-31T23:59:59.999999Z"},
+        {INT64_C(1764000000100000), "2025-11-24T16:00:00.100000Z"},
+        {INT64_C(1764000000000000), "2025-11-24T16:00:00.000000Z"},
+        {TIME_NEVER - 1, "9999-12-31T23:59:59.999999Z"},
+    };
+    struct db_array times;
+    struct query q;
+
+    (void)state;
+    db_array_init(&times, 4096);
+    for (size_t i = 0; i < sizeof(TIMES) / sizeof(*TIMES); i++)
+        db_array_time(&times, TIMES[i].at_us);
+    query_open(&q, db, "SELECT * FROM unnest(?1::timestamptz[])");
+    query_bind_array(&q, &times);
+    for (size_t i = 0; i < sizeof(TIMES) / sizeof(*TIMES); i++) {
+        assert_true(query_next(&q));
+        assert_string_equal(query_text(&q, 0), TIMES[i].text);
+    }
+    assert_int_equal(query_close(&q), ERR_OK);
+    db_array_release(&times);
+}
+
 static void arrays_are_bounded_and_empty_ones_work(void **state)
 {
     struct db_array a;
@@ -525,6 +590,8 @@ int main(void)
         TEST(what_does_not_parse_is_corrupt),
         TEST(parameters_are_told_from_texts),
         TEST(arrays_keep_their_elements),
+        TEST(arrays_of_what_the_store_gave),
+        TEST(times_keep_their_microseconds),
         TEST(arrays_are_bounded_and_empty_ones_work),
         TEST(large_values_pass),
         TEST(a_text_may_be_open_twice_and_is_prepared_once),
