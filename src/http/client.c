@@ -17,7 +17,7 @@
 #include "base/inbox.h"
 #include "base/str.h"
 
-#define CLIENT_POOL_MAX 512 /* easy handles kept for the next calls */
+#define CLIENT_POOL_MAX 64 /* easy handles kept for the next calls */
 #define CLIENT_TAKE 64
 #define CLIENT_IDLE_CONNECTION_S 30 /* well below the other side's own limit */
 #define CLIENT_POLL_FAILED_MS 10

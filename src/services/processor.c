@@ -1,5 +1,6 @@
 #include "services/processor.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "services/heartbeat.h"
@@ -72,7 +73,7 @@ static void processor_mark_due(struct processor *p, const struct env *env)
 /* One by one would cost a commit each: a full house lets some more go first. */
 static bool processor_wants_claim(const struct processor *p, size_t room)
 {
-    return !p->claim_full || room >= PROCESSOR_CLAIM_MIN;
+    return !p->claim_full || room >= p->settings.flights_max / 4;
 }
 
 static enum err processor_claim(struct processor *p, const struct env *env, bool *used)
@@ -383,11 +384,14 @@ enum err processor_open(struct service **out, const struct processor_settings *s
         p->settings.reconcile_us = PROCESSOR_RECONCILE_US;
     if (p->settings.reconcile_calls == 0)
         p->settings.reconcile_calls = PROCESSOR_RECONCILE_CALLS;
+    if (p->settings.flights_max == 0)
+        p->settings.flights_max = PROCESSOR_FLIGHTS_MAX;
+    assert(p->settings.flights_max <= PROCESSOR_FLIGHTS_MAX);
     p->ledger = ledger;
     p->gateway = gateway;
     p->promises = gateway_promises(gateway);
     p->wake = wake;
-    p->free_count = PROCESSOR_FLIGHTS_MAX;
+    p->free_count = p->settings.flights_max;
     processor_add_metrics(p, metrics);
     ledger_watch(ledger, processor_changed, p);
     if (wake.fn != NULL)

@@ -14,11 +14,15 @@
 /* What a processor that starts has to read before it may send is a matter of a second, then. */
 #define PROCESSOR_RECONCILE_CALLS 10000
 #define PROCESSOR_DECISIONS_MAX 8 /* of people, inside at a time */
+/* Calls are kept for the instance, the journal, and people's decisions. */
+#define PROCESSOR_FLIGHTS_MAX (GATEWAY_IN_FLIGHT_MAX - 2 - PROCESSOR_DECISIONS_MAX)
 
 struct processor_settings {
     int64_t timeout_us;     /* of a call */
     int64_t reconcile_us;   /* between two readings of the journal … */
     size_t reconcile_calls; /* … or so many answers; 0: PROCESSOR_RECONCILE_CALLS */
+    size_t
+        flights_max; /* payments in the air at a time; 0: PROCESSOR_FLIGHTS_MAX, which is the most */
     struct decide_limits limits;
 };
 /* Handles are taken over when OK. */

@@ -39,11 +39,11 @@ static struct flight *flight_free(struct processor *p)
 
 size_t processor_room(const struct processor *p, bool first)
 {
-    size_t used = 0;
+    size_t used = 0, share_max = p->settings.flights_max * 3 / 4;
 
     for (size_t i = 0; i < PROCESSOR_FLIGHTS_MAX; i++)
         used += p->flights[i].state != FLIGHT_FREE && p->flights[i].first == first;
-    size_t share = used < PROCESSOR_SHARE_MAX ? PROCESSOR_SHARE_MAX - used : 0;
+    size_t share = used < share_max ? share_max - used : 0;
     return share < p->free_count ? share : p->free_count;
 }
 

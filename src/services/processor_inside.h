@@ -9,11 +9,7 @@
 #include "services/processor.h"
 
 #define PROCESSOR_NAME "processor"
-/* Calls are kept for the instance, the journal, and people's decisions. */
-#define PROCESSOR_FLIGHTS_MAX (GATEWAY_IN_FLIGHT_MAX - 2 - PROCESSOR_DECISIONS_MAX)
-#define PROCESSOR_SHARE_MAX (PROCESSOR_FLIGHTS_MAX * 3 / 4) /* of questions, and of new ones */
-#define PROCESSOR_CLAIM_MIN (PROCESSOR_FLIGHTS_MAX / 4) /* a full house claims again from here */
-#define PROCESSOR_TAKE_MAX 64                           /* answers taken at once */
+#define PROCESSOR_TAKE_MAX 64 /* answers taken at once */
 #define PROCESSOR_ARENA_MAX (64 * 1024 * 1024)
 #define PROCESSOR_INSTANCE_US (10 * US_PER_S) /* the processing is asked who it is that often … */
 #define PROCESSOR_DOUBT_US (1 * US_PER_S)     /* … and, while calls go unanswered, that often */
@@ -23,7 +19,7 @@
 #define PROCESSOR_MARK_PAUSE_US (5 * US_PER_S)
 
 /* A payment that this processor works on, from claim or question to what is written down about the answer:
- * at most PROCESSOR_FLIGHTS_MAX, so nothing that was learned has to be thrown away. */
+ * at most settings.flights_max, so nothing that was learned has to be thrown away. */
 enum flight_state {
     FLIGHT_FREE,
     FLIGHT_CALLING, /* the gateway has it */

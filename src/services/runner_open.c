@@ -21,6 +21,8 @@
 /* On PostgreSQL and Kafka every step is some round trips: what comes soon after another shares them. */
 #define PACE_US (20 * US_PER_MS)
 #define APP_PACE_US (2 * US_PER_MS) /* somebody waits for the answer */
+/* One writer settles no more at a time, and each call is a connection, and memory, at both its ends. */
+#define EMBEDDED_FLIGHTS 246
 
 /* Contract section 4: a service on its own has a port of its own, in the order of section 1. */
 static const struct {
@@ -267,6 +269,7 @@ static enum err open_processor(struct runner *r)
     const struct processor_settings settings = {
         .timeout_us = r->config->processing_timeout_ms * US_PER_MS,
         .reconcile_us = r->config->reconcile_interval_s * US_PER_S,
+        .flights_max = r->engines->embedded ? EMBEDDED_FLIGHTS : 0,
         .limits = {.request_max_age_us = r->config->request_max_age_s * US_PER_S,
                    .refund_window_us = r->config->refund_window_days * US_PER_DAY},
     };
