@@ -6,6 +6,7 @@ static void open_processor(void)
 {
     const struct processor_settings settings = {.timeout_us = TIMEOUT_US,
                                                 .reconcile_calls = RECONCILE_CALLS,
+                                                .flights_max = B->flights_max,
                                                 .limits = {.request_max_age_us = 6 * HOUR_US}};
 
     assert_int_equal(processor_open(&B->processor, &settings, &B->ledger.ledger,
@@ -19,6 +20,7 @@ int bench_setup(void **state)
     fake_env_init(&B->env);
     fake_ledger_init(&B->ledger);
     fake_gateway_init(&B->gateway);
+    B->flights_max = 0;
     open_processor();
     *state = B;
     return 0;
@@ -67,14 +69,19 @@ void start(void)
     B->gateway.call_count = 0;
 }
 
-void reopen_with(struct promises promises)
+void reopen(void)
 {
     B->processor->ops->close(B->processor);
     metrics_close(B->env.metrics);
     B->env.metrics = metrics_open();
-    B->gateway.promises = promises;
     open_processor();
     start();
+}
+
+void reopen_with(struct promises promises)
+{
+    B->gateway.promises = promises;
+    reopen();
 }
 
 const struct fake_call *call(size_t i)

@@ -22,6 +22,7 @@ struct bench {
     struct fake_ledger ledger;
     struct fake_gateway gateway;
     struct service *processor;
+    size_t flights_max; /* of the next one that is opened */
 };
 extern struct bench *B;
 
@@ -34,6 +35,7 @@ void live(int64_t us); /* steps and lets time pass; what is answered is taken at
 /* The processing says who it is, its journal is empty, and what has to be asked is asked. */
 void start(void);
 void reopen_with(struct promises promises); /* and starts */
+void reopen(void);                          /* likewise */
 const struct fake_call *call(size_t i);
 void answer(uint32_t n, enum gateway_result result); /* to a SEND */
 const struct deferral *only_deferral(void);

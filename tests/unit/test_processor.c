@@ -549,6 +549,22 @@ static void test_never_more_than_the_gateway_can_hold(void **state)
     assert_true(B->gateway.most_in_flight <= GATEWAY_IN_FLIGHT_MAX);
 }
 
+static void test_never_more_than_it_was_told(void **state)
+{
+    (void)state;
+    B->flights_max = 8;
+    reopen();
+    for (uint32_t n = 1; n <= 100; n++)
+        fake_ledger_claim(&B->ledger, n);
+    for (size_t answered = 0; B->ledger.fact_count < 100;) {
+        for (; answered < B->gateway.call_count; answered++)
+            answer(B->gateway.calls[answered].payment_id.bytes[15], GATEWAY_SUCCESS);
+        live(2 * US_PER_S);
+    }
+    /* A quarter is for questions; two more are the instance and the journal. */
+    assert_in_range(B->gateway.most_in_flight, 6, 8);
+}
+
 static void test_what_is_in_the_air_is_not_called_twice(void **state)
 {
     (void)state;
@@ -655,6 +671,7 @@ int main(void)
         TEST(test_counts_become_metrics_and_contradictions_alarms),
         TEST(test_a_processing_that_is_away_gets_nothing_new),
         TEST(test_never_more_than_the_gateway_can_hold),
+        TEST(test_never_more_than_it_was_told),
         TEST(test_what_is_in_the_air_is_not_called_twice),
         TEST(test_a_gateway_that_takes_nothing_defers),
         TEST(test_stored_requests_wake_it),
