@@ -5,7 +5,8 @@
  * its length and its bytes with a NUL behind. How many settings, and they; how many statements, and
  * of each 1 when it is sent as it is, else 0, and its text; how many calls, and of each the
  * statement, how many parameters (SIMPLE: it is sent as it is), and these (length NONE: null).
- * Statements are prepared once, before the time begins. With a topic, librdkafka alone takes a BATCH
+ * Statements are prepared once, before the time begins, and arrays are brought into the server's
+ * binary format, in which ours send them. With a topic, librdkafka alone takes a BATCH
  * of its RECORDS before each transaction: the raw limit of saving. One JSON line. */
 #include <libpq-fe.h>
 #include <librdkafka/rdkafka.h>
@@ -25,9 +26,17 @@
 #define BROKERS_MS 10000
 
 static PGconn *conn;
+/* A call, as it is sent. */
+struct call {
+    uint32_t statement, count;
+    const char *values[PARAMETERS_MAX];
+    int lens[PARAMETERS_MAX], formats[PARAMETERS_MAX];
+};
+
 static char *file, *end;
 static char *at;
 static const char *statements[STATEMENTS_MAX];
+static Oid types[STATEMENTS_MAX][PARAMETERS_MAX];
 static uint32_t statement_count;
 static long long rows;
 static rd_kafka_t *consumer; /* NULL: nothing is read */
@@ -116,23 +125,80 @@ static void result(PGresult *r, const char *sql)
     PQclear(r);
 }
 
-static void call(void)
+/* Of the server's pg_type.dat. */
+static const char *array_sender(Oid type)
 {
-    const char *values[PARAMETERS_MAX];
+    switch (type) {
+    case 1009:
+        return "SELECT array_send($1::text[])";
+    case 1010:
+        return "SELECT array_send($1::tid[])";
+    case 1016:
+        return "SELECT array_send($1::bigint[])";
+    case 1185:
+        return "SELECT array_send($1::timestamptz[])";
+    case 2951:
+        return "SELECT array_send($1::uuid[])";
+    case 3807:
+        return "SELECT array_send($1::jsonb[])";
+    default:
+        return NULL;
+    }
+}
+
+/* The server itself says what it is in binary. */
+static void parameter_pack(struct call *c, uint32_t i)
+{
+    const char *sender = array_sender(types[c->statement][i]);
+    if (!sender || !c->values[i])
+        return;
+    PGresult *r = PQexecParams(conn, sender, 1, NULL, &c->values[i], NULL, NULL, 1);
+    must(PQresultStatus(r) == PGRES_TUPLES_OK, sender);
+    c->lens[i] = PQgetlength(r, 0, 0);
+    char *packed = malloc((size_t)c->lens[i]);
+    must(packed != NULL, "out of memory");
+    memcpy(packed, PQgetvalue(r, 0, 0), (size_t)c->lens[i]);
+    c->values[i] = packed; /* until the end */
+    c->formats[i] = 1;
+    PQclear(r);
+}
+
+static void call_read(struct call *c)
+{
+    c->statement = number();
+    c->count = number();
+    must(c->statement < statement_count, "no such statement");
+    if (c->count == SIMPLE)
+        return;
+    must(c->count <= PARAMETERS_MAX, "too many parameters");
+    for (uint32_t i = 0; i < c->count; i++) {
+        c->values[i] = text();
+        parameter_pack(c, i);
+    }
+}
+
+static void call_send(const struct call *c)
+{
+    const char *statement = statements[c->statement];
     char name[24];
-    uint32_t index = number(), count = number();
-    must(index < statement_count, "no such statement");
-    if (consumer && strncmp(statements[index], "BEGIN", 5) == 0)
+    if (consumer && strncmp(statement, "BEGIN", 5) == 0)
         consume(batch);
-    if (count == SIMPLE) {
-        result(PQexec(conn, statements[index]), statements[index]);
+    if (c->count == SIMPLE) {
+        result(PQexec(conn, statement), statement);
         return;
     }
-    must(count <= PARAMETERS_MAX, "too many parameters");
-    for (uint32_t i = 0; i < count; i++)
-        values[i] = text();
-    (void)snprintf(name, sizeof name, "s%u", index);
-    result(PQexecPrepared(conn, name, (int)count, values, NULL, NULL, 0), statements[index]);
+    (void)snprintf(name, sizeof name, "s%u", c->statement);
+    result(PQexecPrepared(conn, name, (int)c->count, c->values, c->lens, c->formats, 0), statement);
+}
+
+static void types_read(uint32_t statement, const char *name)
+{
+    PGresult *r = PQdescribePrepared(conn, name);
+    must(PQresultStatus(r) == PGRES_COMMAND_OK, statements[statement]);
+    must(PQnparams(r) <= PARAMETERS_MAX, "too many parameters");
+    for (int i = 0; i < PQnparams(r); i++)
+        types[statement][i] = PQparamtype(r, i);
+    PQclear(r);
 }
 
 static void prepare(void)
@@ -144,8 +210,10 @@ static void prepare(void)
         bool simple = number() == 1;
         statements[i] = text();
         (void)snprintf(name, sizeof name, "s%u", i);
-        if (!simple)
-            result(PQprepare(conn, name, statements[i], 0, NULL), statements[i]);
+        if (simple)
+            continue;
+        result(PQprepare(conn, name, statements[i], 0, NULL), statements[i]);
+        types_read(i, name);
     }
 }
 
@@ -168,19 +236,24 @@ int main(int argc, char **argv)
     for (uint32_t setting = number(); setting > 0; setting--)
         result(PQexec(conn, text()), "setting");
     prepare();
-    rows = 0;
     uint32_t calls = number();
+    struct call *all = calloc(calls ? calls : 1, sizeof *all);
+    must(all != NULL, "out of memory");
+    for (uint32_t i = 0; i < calls; i++)
+        call_read(&all[i]);
+    rows = 0;
     if (consumer)
         consume(1); /* it has found the brokers */
     struct cost begun = cost_begin();
     for (uint32_t i = 0; i < calls; i++)
-        call();
+        call_send(&all[i]);
     cost_end(&cost, &begun);
     printf("{\"calls\":%u,\"rows\":%lld,\"seconds\":%.6f,\"client\":%.6f,\"server\":%.6f}\n", calls,
            rows, cost.seconds, cost.client_s, cost.server_s);
     PQfinish(conn);
     if (consumer)
         rd_kafka_destroy(consumer);
+    free(all);
     free(file);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* db_postgres_query.c: statements and values of PostgreSQL. Values travel as text, arrays in binary. */
+/* db_postgres_query.c: statements and values of PostgreSQL. Values travel as text, arrays with elements in binary. */
 #include "base/db_postgres.h"
 
 #include <assert.h>
@@ -258,7 +258,7 @@ static enum err execute(struct query *q)
 
 /* --- rows ------------------------------------------------------------------------------------ */
 
-/* "2026-11-24 09:44:56.12+00" becomes "2026-11-24T09:44:56.120000Z"; beyond the calendar it stays. */
+/* "2026-11-24 09:44:56.12+00" becomes "2026-11-24T09:44:56.120000Z"; other forms of years and zones stay. */
 static void column_to_stored(PGresult *r, int row, int column)
 {
     char stored[TIME_TEXT] = "0000-00-00T00:00:00.000000Z";

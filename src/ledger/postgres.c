@@ -10,8 +10,8 @@
 #include "ledger/sql_views.h"
 
 #define ALL_CHANGES (LEDGER_CHANGE_STORED | LEDGER_CHANGE_SETTLED | LEDGER_CHANGE_PAYMENT)
-/* A round trip of the look: nothing can end it sooner. More than a lock is waited for; less than an
- * end may take (10 s). */
+/* Each question of the look: nothing can end it sooner. More than a lock is waited for; less than an
+ * end may take (10 s), unless a server that is merely slow answers several only just in time. */
 #define LOOK_PATIENCE_MS 8000
 
 struct postgres {

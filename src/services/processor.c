@@ -386,7 +386,8 @@ enum err processor_open(struct service **out, const struct processor_settings *s
         p->settings.reconcile_calls = PROCESSOR_RECONCILE_CALLS;
     if (p->settings.flights_max == 0)
         p->settings.flights_max = PROCESSOR_FLIGHTS_MAX;
-    assert(p->settings.flights_max <= PROCESSOR_FLIGHTS_MAX);
+    assert(p->settings.flights_max >= PROCESSOR_FLIGHTS_MIN &&
+           p->settings.flights_max <= PROCESSOR_FLIGHTS_MAX);
     p->ledger = ledger;
     p->gateway = gateway;
     p->promises = gateway_promises(gateway);

@@ -15,6 +15,7 @@
 #define PROCESSOR_RECONCILE_CALLS 10000
 #define PROCESSOR_DECISIONS_MAX 8 /* of people, inside at a time */
 /* Calls are kept for the instance, the journal, and people's decisions. */
+#define PROCESSOR_FLIGHTS_MIN 4
 #define PROCESSOR_FLIGHTS_MAX (GATEWAY_IN_FLIGHT_MAX - 2 - PROCESSOR_DECISIONS_MAX)
 
 struct processor_settings {

@@ -9,7 +9,8 @@
 #include "services/processor.h"
 
 #define PROCESSOR_NAME "processor"
-#define PROCESSOR_TAKE_MAX 64 /* answers taken at once */
+#define PROCESSOR_DEFER_MAX 64 /* in one transaction, payment by payment: some ms */
+#define PROCESSOR_TAKE_MAX 64  /* answers taken at once */
 #define PROCESSOR_ARENA_MAX (64 * 1024 * 1024)
 #define PROCESSOR_INSTANCE_US (10 * US_PER_S) /* the processing is asked who it is that often … */
 #define PROCESSOR_DOUBT_US (1 * US_PER_S)     /* … and, while calls go unanswered, that often */

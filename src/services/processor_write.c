@@ -127,23 +127,34 @@ static enum err processor_learned(struct processor *p, const struct env *env)
     return ERR_OK;
 }
 
-static enum err processor_defer(struct processor *p, const struct env *env)
+static enum err defer_some(struct processor *p, int64_t now_us, struct flight **flights,
+                           size_t count)
 {
-    size_t count = flights_in(p, FLIGHT_LATER);
-    int64_t now_us = clock_boot_us(env->clock);
-
     for (size_t i = 0; i < count; i++)
-        p->deferrals[i] = p->taken[i]->deferral;
+        p->deferrals[i] = flights[i]->deferral;
     enum err err = ledger_defer(p->ledger, p->deferrals, count);
-    if (err != ERR_OK)
-        return err;
-    for (size_t i = 0; i < count; i++) {
-        struct flight *f = p->taken[i];
+    for (size_t i = 0; i < count && err == ERR_OK; i++) {
+        struct flight *f = flights[i];
         if (p->due_boot_us > now_us + f->deferral.pause_us)
             p->due_boot_us = now_us + f->deferral.pause_us;
         flight_move(p, f, f->cut ? FLIGHT_CUT : FLIGHT_FREE);
     }
-    return ERR_OK;
+    return err;
+}
+
+/* Some at a time: what is written stays when the end comes, and nobody waits long for their accounts. */
+static enum err processor_defer(struct processor *p, const struct env *env)
+{
+    size_t count = flights_in(p, FLIGHT_LATER);
+    int64_t now_us = clock_boot_us(env->clock);
+    enum err err = ERR_OK;
+
+    for (size_t i = 0; i < count && err == ERR_OK; i += PROCESSOR_DEFER_MAX) {
+        size_t left = count - i;
+        err = defer_some(p, now_us, p->taken + i,
+                         left < PROCESSOR_DEFER_MAX ? left : PROCESSOR_DEFER_MAX);
+    }
+    return err;
 }
 
 size_t processor_unwritten(const struct processor *p)
