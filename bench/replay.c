@@ -25,7 +25,6 @@
 #define STATEMENTS_MAX 256
 #define BROKERS_MS 10000
 
-static PGconn *conn;
 /* A call, as it is sent. */
 struct call {
     uint32_t statement, count;
@@ -33,6 +32,7 @@ struct call {
     int lens[PARAMETERS_MAX], formats[PARAMETERS_MAX];
 };
 
+static PGconn *conn;
 static char *file, *end;
 static char *at;
 static const char *statements[STATEMENTS_MAX];

@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <endian.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,16 +9,6 @@
 #include "base/db_private.h"
 #include "base/times.h"
 
-/* Of the server's pg_type.dat; fixed for ever. */
-enum {
-    TYPE_BYTEA = 17,
-    TYPE_BIGINT = 20,
-    TYPE_TEXT = 25,
-    TYPE_TID = 27,
-    TYPE_TIMESTAMPTZ = 1184,
-    TYPE_UUID = 2950,
-    TYPE_JSONB = 3802,
-};
 #define JSONB_VERSION 1
 #define SERVER_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 */
 

@@ -14,10 +14,6 @@
 #define VALUES_MAX (64 << 20)  /* bytes of one statement's parameters */
 #define VALUES_KEPT (64 << 10) /* more than this is given back after use */
 
-/* Of the server's pg_type.dat; fixed for ever. */
-#define TYPE_BOOL 16
-#define TYPE_BYTEA 17
-#define TYPE_TIMESTAMPTZ 1184
 #define SECONDS_TEXT 19 /* "2026-11-24 09:44:56" */
 
 struct postgres_statement {

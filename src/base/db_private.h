@@ -7,6 +7,18 @@
 
 #define DB_WHY_MAX 512
 
+/* Of PostgreSQL's pg_type.dat; fixed for ever. */
+enum {
+    TYPE_BOOL = 16,
+    TYPE_BYTEA = 17,
+    TYPE_BIGINT = 20,
+    TYPE_TEXT = 25,
+    TYPE_TID = 27,
+    TYPE_TIMESTAMPTZ = 1184,
+    TYPE_UUID = 2950,
+    TYPE_JSONB = 3802,
+};
+
 /* The first member of an engine's own. */
 struct statement {
     const char *sql; /* the key: the address; NULL if it is not kept */
